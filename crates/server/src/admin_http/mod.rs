@@ -1,0 +1,1 @@
+//! The admin port: health and metrics over HTTP/1.1.

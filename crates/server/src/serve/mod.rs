@@ -1,0 +1,75 @@
+//! `cstore serve`: flags and configuration file to settings, start, signals, clean stop.
+
+mod settings;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub(crate) use settings::{Settings, SettingsError};
+
+/// The flags of `serve`. Every one may stand in the configuration file too.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Directory of this node's data; created when missing.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address for MongoDB clients [default: 127.0.0.1:27017].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Address for the other members [default: the client port + 10000].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_listen: Option<String>,
+    /// Address for health and metrics over HTTP [default: the client port + 1000].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin_listen: Option<String>,
+    /// The client address that drivers and members are told [default: the address listened on].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// The peer address that members are told [default: the advertised host with the peer port].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_advertise: Option<String>,
+    /// The admin address that members are told [default: the advertised host with the admin port].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin_advertise: Option<String>,
+    /// Peer addresses of an existing cluster to join, when the data directory is empty.
+    #[arg(long, value_name = "HOST:PEERPORT", value_delimiter = ',')]
+    pub join: Vec<String>,
+    /// Configuration file; flags win over it.
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// The replica-set name that drivers see [default: cstore].
+    #[arg(long, value_name = "NAME")]
+    pub replica_set: Option<String>,
+    /// Listen beyond loopback although clients are not authenticated.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Offer the fail points that drivers' test-suites use.
+    #[arg(long)]
+    pub enable_test_commands: bool,
+    /// Threads that serve client connections [default: the processors, at most 4].
+    #[arg(long, value_name = "N")]
+    pub worker_threads: Option<usize>,
+    /// Client connections open at once [default: 20000].
+    #[arg(long, value_name = "N")]
+    pub connections_max: Option<usize>,
+    /// Shortest election timeout; the longest is twice that [default: 150].
+    #[arg(long, value_name = "MS")]
+    pub election_timeout_ms: Option<u64>,
+    /// Time between a leader's heartbeats [default: 50].
+    #[arg(long, value_name = "MS")]
+    pub heartbeat_ms: Option<u64>,
+    /// Memory for the storage engine's block cache.
+    #[arg(long, value_name = "MIB")]
+    pub cache_mib: Option<u64>,
+}
+
+/// Runs a node until it is told to stop or fails; returns the process's exit code.
+pub fn run(args: ServeArgs) -> ExitCode {
+    match Settings::resolve(args) {
+        Ok(_settings) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cstore: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

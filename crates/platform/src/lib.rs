@@ -1,0 +1,17 @@
+//! Clock, disk and entropy, and their operating-system versions.
+//!
+//! Everything above reaches the machine through these traits, so that tests and the simulator can stand in
+//! for it. This crate holds no policy: no retries, no caching, no naming of files.
+//!
+//! [`SimulatedDisk`] is a deterministic in-memory disk that loses what was not synced; it is for tests and
+//! for the simulator, and production code never names it.
+
+mod clock;
+mod disk;
+mod entropy;
+mod simulated_disk;
+
+pub use clock::{Clock, OsClock};
+pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
+pub use entropy::{Entropy, OsEntropy};
+pub use simulated_disk::{SimulatedDisk, SimulatedFile, SimulatedLock};

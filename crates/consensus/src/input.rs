@@ -1,0 +1,171 @@
+//! What a replica is told: its configuration, what it finds on disk at the start, and the inputs of `step`.
+
+use crate::membership::{Membership, MembershipChange};
+use crate::messages::Envelope;
+use crate::position::{
+    Entry, LogIndex, LogPosition, NodeId, Payload, PersistPosition, ProposalId, ReadTicket, Term,
+};
+
+/// The parameters of one replica. Times are in ticks, whose length the host chooses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This replica.
+    pub id: NodeId,
+    /// The source of all its randomness. Must differ from replica to replica and from start to start:
+    /// the numbers of forwarded reads are drawn from it.
+    pub seed: u64,
+    /// The shortest election timeout.
+    pub election_ticks_min: u32,
+    /// The longest election timeout.
+    pub election_ticks_max: u32,
+    /// A leader is heard of at least this often.
+    pub heartbeat_ticks: u32,
+    /// Entries in one append request weigh at most this (a single larger entry goes alone).
+    pub append_bytes_max: usize,
+    /// Append requests under way to one follower.
+    pub inflight_messages_max: usize,
+    /// Proposals are refused while entries not yet committed weigh more than this.
+    pub uncommitted_bytes_max: usize,
+    /// Applied entries are kept in memory for slow followers up to this weight.
+    pub cache_bytes_max: usize,
+}
+
+impl Config {
+    /// The defaults for a tick of 10 ms: elections after 150-300 ms, a heartbeat every 50 ms.
+    #[must_use]
+    pub fn new(id: NodeId, seed: u64) -> Config {
+        Config {
+            id,
+            seed,
+            election_ticks_min: 15,
+            election_ticks_max: 30,
+            heartbeat_ticks: 5,
+            append_bytes_max: 1 << 20,
+            inflight_messages_max: 64,
+            uncommitted_bytes_max: 64 << 20,
+            cache_bytes_max: 32 << 20,
+        }
+    }
+
+    pub(crate) fn check(&self) {
+        assert!(
+            self.heartbeat_ticks >= 1,
+            "config of {}: heartbeat_ticks must be at least 1",
+            self.id
+        );
+        assert!(
+            self.election_ticks_min > self.heartbeat_ticks,
+            "config of {}: election_ticks_min must exceed heartbeat_ticks",
+            self.id
+        );
+        assert!(
+            self.election_ticks_max > self.election_ticks_min,
+            "config of {}: election_ticks_max must exceed election_ticks_min",
+            self.id
+        );
+        assert!(
+            self.inflight_messages_max >= 1 && self.append_bytes_max >= 1,
+            "config of {}: appends need room for one message of one byte",
+            self.id
+        );
+    }
+}
+
+/// What must survive a restart besides the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The newest term seen.
+    pub term: Term,
+    /// Whom this replica voted for in that term.
+    pub vote: Option<NodeId>,
+    /// Advisory: committed at least this far when it was written.
+    pub commit: LogIndex,
+}
+
+/// What a replica finds on its disk when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Term, vote and the advisory commit index.
+    pub hard_state: HardState,
+    /// The members as of `log_start`; empty for a replica that waits to be contacted by a leader.
+    pub membership: Membership,
+    /// The position just before the first entry still on disk.
+    pub log_start: LogPosition,
+    /// How far the state machine has durably applied: `log_start.index <= applied <=` the last entry.
+    pub applied: LogIndex,
+    /// All entries after `log_start`, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// A command to be replicated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Echoed with the result.
+    pub id: ProposalId,
+    /// The command.
+    pub payload: Payload,
+}
+
+/// A snapshot that arrived whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// Who sent it.
+    pub leader: NodeId,
+    /// The sender's term.
+    pub leader_term: Term,
+    /// The last entry the snapshot includes. It is committed.
+    pub position: LogPosition,
+    /// The members as of `position`.
+    pub membership: Membership,
+}
+
+/// Everything that can happen to a replica.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A tick of the clock passed.
+    Tick,
+    /// A message arrived.
+    Receive(Envelope),
+    /// Commands to replicate.
+    Propose(Vec<Proposal>),
+    /// A change of one member.
+    ProposeMembership {
+        /// Echoed with the result.
+        id: ProposalId,
+        /// The change.
+        change: MembershipChange,
+    },
+    /// Reads that want the linearizable read index; on a follower they are forwarded to the leader.
+    Read(Vec<ReadTicket>),
+    /// Everything up to this persist is on disk.
+    Durable(PersistPosition),
+    /// The state machine has applied up to here.
+    Applied(LogIndex),
+    /// The connection to or from this peer was reset.
+    PeerDisconnected(NodeId),
+    /// The answer to [`crate::Effects::fetch`].
+    EntriesFetched {
+        /// For which follower.
+        to: NodeId,
+        /// Consecutive entries from the asked index on; empty: they are no longer in the log.
+        entries: Vec<Entry>,
+    },
+    /// The answer to [`crate::Effects::send_snapshot`].
+    SnapshotSent {
+        /// To which follower.
+        to: NodeId,
+        /// The last entry it included.
+        position: LogPosition,
+        /// Whether it arrived whole.
+        delivered: bool,
+    },
+    /// On a follower: a snapshot arrived whole and is durable beside the state machine.
+    SnapshotStaged(SnapshotMeta),
+    /// Entries up to here are gone from the log on disk.
+    LogCompacted(LogPosition),
+    /// Hand leadership to this voter, or to the most caught-up one.
+    TransferLeadership {
+        /// The successor.
+        to: Option<NodeId>,
+    },
+}

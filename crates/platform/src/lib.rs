@@ -15,3 +15,6 @@ pub use clock::{Clock, OsClock};
 pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
 pub use simulated_disk::{SimulatedDisk, SimulatedFile, SimulatedLock};
+
+mod thread;
+pub use thread::lower_thread_priority;

@@ -1,21 +1,58 @@
-//! The engine on disk.
+//! The engine on disk: memtables of our own over `lsm-tree`'s tables.
+//!
+//! `lsm-tree` writes, reads and compacts tables and keeps its list of them ("version") durable. It holds its
+//! one lock while it syncs that list, so its own memtables and read path would stall writer and readers at
+//! every flush. Therefore memtables live here, in an immutable [`View`] that is swapped whole: `get`, `range`
+//! and `write` never wait for a flush or a compaction.
+//!
+//! Rules that make versions safe:
+//! - A flush drops a value only if a newer one of the same key is at or below the oldest reader.
+//! - `lsm-tree` drops, in a compaction, every value below a watermark that has *any* newer one. That is right
+//!   only if all readers stand at or above everything in the tables, so the watermark is either "all of the
+//!   durable versions" (when the oldest reader is past them) or "nothing".
+//! - The engine's own key [`MARKER_KEY`] carries the durable version, so that it survives the deletion and
+//!   compaction of every other key.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use lsm_tree::config::CompressionPolicy;
+use lsm_tree::{
+    AnyTree, Cache, CompressionType, Config, InternalValue, SequenceNumberCounter, Tree, ValueType,
+};
+use parking_lot::Mutex;
 
 use crate::engine::{Batch, Engine, EngineStats, RangeIterator, Version};
+use crate::fault::FaultContext;
+use crate::lsm::maintenance::{Gate, GateFilter, Maintenance};
+use crate::lsm::scan::{MergeScan, is_void};
+use crate::lsm::view::{Memtables, View, Views};
 use crate::{Slice, StorageFault};
+
+pub(crate) mod maintenance;
+pub(crate) mod scan;
+pub(crate) mod view;
+
+/// The engine's own key; smaller than every key a caller may use.
+pub(crate) const MARKER_KEY: [u8; 1] = [0];
+/// Version of bulk-loaded entries: below every version a caller writes after the load, above "nothing" (0).
+pub(crate) const BULK_VERSION: Version = 1;
 
 /// How to run an [`LsmEngine`].
 pub struct Options {
     /// Memtable size at which `wants_rotation` says so.
     pub memtable_bytes: u64,
-    /// Most bytes of table blocks kept in memory.
+    /// Most bytes of table blocks kept in memory; grows with use.
     pub cache_bytes: u64,
-    /// Called on the maintenance thread after each flush with the new durable version.
+    /// Tables in level 0 before they are merged into level 1.
+    pub level_0_tables_max: u8,
+    /// Size of the tables that compaction writes.
+    pub table_bytes: u64,
+    /// Called on the flush thread after each flush with the new durable version.
     pub on_flushed: Box<dyn Fn(Version) + Send + Sync>,
-    /// Called once if the maintenance thread fails.
+    /// Called once, if flush or compaction fails. Nothing becomes durable after that.
     pub on_fault: Box<dyn Fn(StorageFault) + Send + Sync>,
 }
 
@@ -24,51 +61,283 @@ impl Default for Options {
         Self {
             memtable_bytes: 16 << 20,
             cache_bytes: 32 << 20,
+            level_0_tables_max: 6,
+            table_bytes: 32 << 20,
             on_flushed: Box::new(|_| {}),
             on_fault: Box::new(|_| {}),
         }
     }
 }
 
-/// An engine in a directory, with its own maintenance thread.
-pub struct LsmEngine {}
+/// An engine in a directory, with its own flush and compaction threads. Dropping it stops them without a
+/// flush: what was not durable must be replayed.
+pub struct LsmEngine {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the engine and its threads share.
+pub(crate) struct Shared {
+    pub dir: PathBuf,
+    pub tree: Tree,
+    /// `lsm-tree` numbers its table lists from here; kept at 0 so that it always retires old lists.
+    pub list_numbers: SequenceNumberCounter,
+    pub cache: Arc<Cache>,
+    pub views: Views,
+    pub maintenance: Maintenance,
+    pub gate: Arc<Gate>,
+    pub options: Options,
+    writer: Mutex<Writer>,
+}
+
+/// State of the one writer.
+struct Writer {
+    last_version: Option<Version>,
+    memtables: Memtables,
+}
+
+/// The tree's configuration; `bulk` compresses flushed tables, because a bulk load's are never rewritten.
+pub(crate) fn open_tree(
+    dir: &Path,
+    list_numbers: &SequenceNumberCounter,
+    cache: &Arc<Cache>,
+    gate: &Arc<Gate>,
+    bulk: bool,
+) -> lsm_tree::Result<Tree> {
+    let compression = if bulk {
+        CompressionPolicy::all(CompressionType::Lz4)
+    } else {
+        CompressionPolicy::new([CompressionType::None, CompressionType::Lz4])
+    };
+    let config = Config::new(dir, list_numbers.clone(), SequenceNumberCounter::default())
+        .use_cache(Arc::clone(cache))
+        .data_block_compression_policy(compression)
+        .with_compaction_filter_factory(Some(Arc::new(GateFilter::new(Arc::clone(gate)))));
+    match config.open()? {
+        AnyTree::Standard(tree) => Ok(tree),
+        AnyTree::Blob(_) => Err(lsm_tree::Error::Unrecoverable),
+    }
+}
+
+/// Tables without the list that names them: `lsm-tree` would start afresh and delete them.
+fn check_directory(dir: &Path, context: &FaultContext) -> Result<(), StorageFault> {
+    let list_missing = !dir
+        .join("current")
+        .try_exists()
+        .map_err(|e| context.io("open", e))?;
+    let tables = dir.join("tables");
+    if list_missing && tables.try_exists().map_err(|e| context.io("open", e))? {
+        let mut entries = std::fs::read_dir(&tables).map_err(|e| context.io("open", e))?;
+        if entries.next().is_some() {
+            return Err(
+                context.damaged("open", "tables but not the file `current` that lists them")
+            );
+        }
+    }
+    Ok(())
+}
 
 impl LsmEngine {
     /// Opens the engine; an absent or empty directory is a fresh one.
-    pub fn open(_dir: &Path, _options: Options) -> Result<Arc<Self>, StorageFault> {
-        unimplemented!()
+    pub fn open(dir: &Path, options: Options) -> Result<Arc<Self>, StorageFault> {
+        let context = FaultContext::new(dir);
+        check_directory(dir, &context)?;
+        let list_numbers = SequenceNumberCounter::default();
+        let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
+        let gate = Arc::new(Gate::default());
+        let tree = open_tree(dir, &list_numbers, &cache, &gate, false)
+            .map_err(|error| context.tree("open", error))?;
+        let mut memtables = Memtables::default();
+        let view = View::open(&tree, memtables.fresh());
+        let durable = view
+            .tables
+            .get(&MARKER_KEY, Version::MAX)
+            .map_err(|error| context.tree("open", error))?
+            .map(|marker| decode_marker(&marker.value, &context))
+            .transpose()?;
+        let view = View { durable, ..view };
+        let shared = Arc::new(Shared {
+            dir: dir.to_path_buf(),
+            tree,
+            list_numbers,
+            cache,
+            views: Views::new(view),
+            maintenance: Maintenance::default(),
+            gate,
+            options,
+            writer: Mutex::new(Writer {
+                last_version: durable,
+                memtables,
+            }),
+        });
+        let threads = maintenance::start(&shared).map_err(|e| context.io("start threads", e))?;
+        Ok(Arc::new(Self { shared, threads }))
+    }
+
+    fn context(&self) -> FaultContext {
+        FaultContext::new(&self.shared.dir)
+    }
+
+    /// Merges all tables into one sorted run, dropping what no reader needs. Blocks; for tools and tests.
+    pub fn compact_all(&self) -> Result<(), StorageFault> {
+        maintenance::compact_all(&self.shared)
+            .map_err(|error| self.context().tree("compact", error))
     }
 }
 
-impl Engine for LsmEngine {
-    fn get(&self, _key: &[u8], _as_of: Version) -> Result<Option<Slice>, StorageFault> {
-        unimplemented!()
-    }
-    fn range(&self, _from: Bound<&[u8]>, _to: Bound<&[u8]>, _as_of: Version) -> RangeIterator {
-        unimplemented!()
-    }
-    fn write(&self, _version: Version, _batch: &Batch) {
-        unimplemented!()
-    }
-    fn durable_version(&self) -> Option<Version> {
-        unimplemented!()
-    }
-    fn memtable_bytes(&self) -> u64 {
-        unimplemented!()
-    }
-    fn wants_rotation(&self) -> bool {
-        unimplemented!()
-    }
-    fn rotate(&self) {
-        unimplemented!()
-    }
-    fn flush_all(&self) -> Result<(), StorageFault> {
-        unimplemented!()
-    }
-    fn set_oldest_reader(&self, _version: Version) {
-        unimplemented!()
-    }
-    fn stats(&self) -> EngineStats {
-        unimplemented!()
+impl Drop for LsmEngine {
+    fn drop(&mut self) {
+        self.shared.maintenance.stop();
+        self.shared.gate.stop();
+        for thread in self.threads.drain(..) {
+            // A callback may hold the last reference: then this runs on the thread itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
     }
 }
+
+fn decode_marker(bytes: &[u8], context: &FaultContext) -> Result<Version, StorageFault> {
+    <[u8; 8]>::try_from(bytes)
+        .map(Version::from_be_bytes)
+        .map_err(|_| context.damaged("open", "a durable-version marker that is not 8 bytes long"))
+}
+
+/// The marker's entry; it sorts before every other key.
+pub(crate) fn marker(version: Version, written_at: Version) -> InternalValue {
+    InternalValue::from_components(
+        MARKER_KEY,
+        version.to_be_bytes(),
+        written_at,
+        ValueType::Value,
+    )
+}
+
+impl Engine for LsmEngine {
+    fn get(&self, key: &[u8], as_of: Version) -> Result<Option<Slice>, StorageFault> {
+        if key == MARKER_KEY || key.is_empty() {
+            return Ok(None);
+        }
+        let view = self.shared.views.current();
+        let found = view
+            .get(key, as_of)
+            .map_err(|error| self.context().tree("get", error))?;
+        Ok(found
+            .filter(|entry| !entry.is_tombstone())
+            .map(|entry| entry.value))
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, as_of: Version) -> RangeIterator {
+        let from = match from {
+            Bound::Included(key) if key > &MARKER_KEY[..] => Bound::Included(Slice::from(key)),
+            Bound::Excluded(key) if key > &MARKER_KEY[..] => Bound::Excluded(Slice::from(key)),
+            _ => Bound::Excluded(Slice::from(MARKER_KEY)),
+        };
+        let to = to.map(Slice::from);
+        if is_void(&from, &to) {
+            return Box::new(std::iter::empty());
+        }
+        let view = self.shared.views.current();
+        let scan = MergeScan::new(&view, from, to, as_of);
+        let context = self.context();
+        Box::new(scan.map(move |item| item.map_err(|error| context.tree("scan", error))))
+    }
+
+    fn write(&self, version: Version, batch: &Batch) {
+        let mut writer = self.shared.writer.lock();
+        assert!(version > 0, "log indexes start at 1");
+        assert!(
+            writer.last_version.is_none_or(|last| last <= version),
+            "versions never go back: {version} after {:?}",
+            writer.last_version
+        );
+        writer.last_version = Some(version);
+        // Only `rotate` replaces the active memtable, and it takes the same lock.
+        let view = self.shared.views.current();
+        for (key, value) in batch {
+            assert!(
+                key[..] > MARKER_KEY[..],
+                "a key is not empty and not the engine's own"
+            );
+            let entry = match value {
+                Some(value) => InternalValue::from_components(
+                    key.as_slice(),
+                    value.as_slice(),
+                    version,
+                    ValueType::Value,
+                ),
+                None => InternalValue::new_tombstone(key.as_slice(), version),
+            };
+            view.active.insert(entry);
+        }
+    }
+
+    fn durable_version(&self) -> Option<Version> {
+        self.shared.views.current().durable
+    }
+
+    fn memtable_bytes(&self) -> u64 {
+        self.shared.views.current().active.size()
+    }
+
+    fn wants_rotation(&self) -> bool {
+        self.memtable_bytes() >= self.shared.options.memtable_bytes
+    }
+
+    fn rotate(&self) {
+        let mut writer = self.shared.writer.lock();
+        let view = self.shared.views.current();
+        let Some(version) = writer.last_version.filter(|_| !view.active.is_empty()) else {
+            return;
+        };
+        view.active.insert(marker(version, version));
+        self.shared.views.seal(writer.memtables.fresh(), version);
+        drop(writer);
+        self.shared.maintenance.sealed();
+    }
+
+    fn flush_all(&self) -> Result<(), StorageFault> {
+        self.rotate();
+        let views = &self.shared.views;
+        match self
+            .shared
+            .maintenance
+            .wait_flushed(|| views.current().sealed.is_empty())
+        {
+            None => Ok(()),
+            Some(first) => Err(StorageFault::Stopped {
+                dir: self.shared.dir.clone(),
+                first,
+            }),
+        }
+    }
+
+    fn set_oldest_reader(&self, version: Version) {
+        self.shared.maintenance.raise_oldest_reader(version);
+    }
+
+    fn stats(&self) -> EngineStats {
+        let view = self.shared.views.current();
+        let (flushes, compactions) = self.shared.maintenance.counts();
+        EngineStats {
+            memtable_bytes: view.active.size(),
+            sealed_memtables: view.sealed.len() as u64,
+            sealed_bytes: view
+                .sealed
+                .iter()
+                .map(|sealed| sealed.memtable.size())
+                .sum(),
+            tables: view.tables.tables as u64,
+            level_0_runs: view.tables.level_0_runs as u64,
+            disk_bytes: view.tables.disk_bytes,
+            cache_bytes: self.shared.cache.size(),
+            flushes,
+            compactions,
+            durable_version: view.durable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! What a read sees: the memtables and tables of one moment, immutable but for inserts into the active
+//! memtable, which carry versions that no reader names yet.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use lsm_tree::table::filter::standard_bloom::Builder as BloomHash;
+use lsm_tree::{AbstractTree, InternalValue, KvPair, Memtable, Slice, Tree};
+use parking_lot::{Mutex, RwLock};
+
+use crate::engine::Version;
+
+/// Keys and values from either end.
+pub(crate) type TableIterator =
+    Box<dyn DoubleEndedIterator<Item = lsm_tree::Result<KvPair>> + Send>;
+type Get = dyn Fn(&[u8], u64) -> lsm_tree::Result<Option<InternalValue>> + Send + Sync;
+type Scan = dyn Fn((Bound<Slice>, Bound<Slice>), u64) -> TableIterator + Send + Sync;
+
+/// The tables of one moment. `lsm-tree` does not name the types behind them, so closures hold them.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    get: Arc<Get>,
+    scan: Arc<Scan>,
+    pub tables: usize,
+    pub level_0_runs: usize,
+    pub disk_bytes: u64,
+}
+
+impl Tables {
+    fn of(tree: &Tree) -> Self {
+        let list = tree.get_version_history_lock().latest_version();
+        let tables = tree.current_version();
+        let level_0_runs = tables.l0().run_count();
+        let (count, disk_bytes) = (tables.table_count(), tree.disk_space());
+        let get = move |key: &[u8], below: u64| {
+            let hash = BloomHash::get_hash(key);
+            for run in tables.iter_levels().flat_map(|level| level.iter()) {
+                if let Some(table) = run.get_for_key(key)
+                    && let Some(found) = table.get(key, below, hash)?
+                {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        };
+        let scan = move |bounds: (Bound<Slice>, Bound<Slice>), below: u64| {
+            let entries = Tree::create_internal_range(list.clone(), &bounds, below, None);
+            Box::new(entries.map(|entry| entry.map(|entry| (entry.key.user_key, entry.value))))
+                as TableIterator
+        };
+        Self {
+            get: Arc::new(get),
+            scan: Arc::new(scan),
+            tables: count,
+            level_0_runs,
+            disk_bytes,
+        }
+    }
+
+    /// The newest entry, tombstones included, at or below `as_of`.
+    pub fn get(&self, key: &[u8], as_of: Version) -> lsm_tree::Result<Option<InternalValue>> {
+        (self.get)(key, below(as_of))
+    }
+
+    /// Visible entries within the bounds.
+    pub fn scan(&self, from: Bound<Slice>, to: Bound<Slice>, as_of: Version) -> TableIterator {
+        (self.scan)((from, to), below(as_of))
+    }
+}
+
+/// `lsm-tree` shows what is strictly below the number given.
+fn below(as_of: Version) -> u64 {
+    as_of.saturating_add(1)
+}
+
+/// A memtable that takes no more writes.
+#[derive(Clone)]
+pub(crate) struct Sealed {
+    pub memtable: Arc<Memtable>,
+    /// The highest version in it: durable once it is flushed.
+    pub version: Version,
+}
+
+/// Everything a read needs.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub active: Arc<Memtable>,
+    /// Newest first.
+    pub sealed: Vec<Sealed>,
+    pub tables: Tables,
+    pub durable: Option<Version>,
+}
+
+impl View {
+    pub fn open(tree: &Tree, active: Arc<Memtable>) -> Self {
+        Self {
+            active,
+            sealed: Vec::new(),
+            tables: Tables::of(tree),
+            durable: None,
+        }
+    }
+
+    /// Memtables, newest first.
+    pub fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        std::iter::once(&self.active).chain(self.sealed.iter().map(|sealed| &sealed.memtable))
+    }
+
+    /// The newest entry, tombstones included, at or below `as_of`.
+    pub fn get(&self, key: &[u8], as_of: Version) -> lsm_tree::Result<Option<InternalValue>> {
+        for memtable in self.memtables() {
+            // An empty skip list would still cost the search key's allocation.
+            if !memtable.is_empty()
+                && let Some(found) = memtable.get(key, below(as_of))
+            {
+                return Ok(Some(found));
+            }
+        }
+        self.tables.get(key, as_of)
+    }
+}
+
+/// The current view and the ways it changes.
+pub(crate) struct Views {
+    current: RwLock<Arc<View>>,
+    /// Held while tables are read from the tree and put into the view, so that an older list never
+    /// replaces a newer one.
+    refresh: Mutex<()>,
+}
+
+impl Views {
+    pub fn new(view: View) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(view)),
+            refresh: Mutex::new(()),
+        }
+    }
+
+    pub fn current(&self) -> Arc<View> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Seals the active memtable, whose highest version is `version`.
+    pub fn seal(&self, fresh: Arc<Memtable>, version: Version) {
+        let mut current = self.current.write();
+        let sealed = Sealed {
+            memtable: Arc::clone(&current.active),
+            version,
+        };
+        *current = Arc::new(View {
+            active: fresh,
+            sealed: std::iter::once(sealed)
+                .chain(current.sealed.iter().cloned())
+                .collect(),
+            tables: current.tables.clone(),
+            durable: current.durable,
+        });
+    }
+
+    /// Takes the tree's tables into the view; `flushed` is the oldest sealed memtable, now among them.
+    pub fn refresh(&self, tree: &Tree, flushed: Option<&Sealed>) {
+        let refresh = self.refresh.lock();
+        let tables = Tables::of(tree);
+        let old = {
+            let mut current = self.current.write();
+            let mut next = View {
+                tables,
+                ..View::clone(&current)
+            };
+            if let Some(flushed) = flushed {
+                let oldest = next.sealed.pop().expect("only a flush takes memtables out");
+                assert_eq!(
+                    oldest.memtable.id(),
+                    flushed.memtable.id(),
+                    "flushed in order"
+                );
+                next.durable = Some(flushed.version);
+            }
+            std::mem::replace(&mut *current, Arc::new(next))
+        };
+        drop(refresh);
+        // Freeing a memtable or deleting replaced tables takes time: not under a lock.
+        drop(old);
+    }
+}
+
+/// Makes memtables with increasing ids.
+#[derive(Default)]
+pub(crate) struct Memtables {
+    next_id: u64,
+}
+
+impl Memtables {
+    pub fn fresh(&mut self) -> Arc<Memtable> {
+        self.next_id += 1;
+        Arc::new(Memtable::new(self.next_id))
+    }
+}

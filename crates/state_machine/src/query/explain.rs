@@ -1,0 +1,345 @@
+//! `explain`, in the shape of MongoDB's `queryPlanner` and `executionStats`. The caller adds what only it knows: the
+//! command, the server, and how long it took.
+
+use std::ops::Bound;
+
+use bson::{Bson, Document, RawArrayBuf, doc};
+use bson::{RawBson, RawDocument};
+use document::filter::Interval;
+use document::key_encoding::Direction;
+
+use super::aggregate::ParsedPipeline;
+use super::find::{ParsedFind, PlannedFind};
+use super::planner::{Access, IndexScan};
+use super::request::{ExplainRequest, Explained, QueryError, ScanDirection, Verbosity};
+use crate::Snapshot;
+
+impl Snapshot {
+    /// The plan of a read, and, when asked for, what running it touches.
+    pub fn explain(&self, request: ExplainRequest) -> Result<Document, QueryError> {
+        let verbosity = request.verbosity;
+        match request.explained {
+            Explained::Find(find) => {
+                self.explain_find(ParsedFind::parse(find)?, Above::Nothing, verbosity)
+            }
+            Explained::Count(count) => {
+                if count.filter.is_empty() && count.hint.is_none() {
+                    return Ok(explain_fast_count(&count.namespace.to_string(), verbosity));
+                }
+                self.explain_find(
+                    ParsedFind::parse(count.into_find())?,
+                    Above::Stage("COUNT"),
+                    verbosity,
+                )
+            }
+            Explained::Distinct(distinct) => self.explain_find(
+                ParsedFind::parse(distinct.into_find())?,
+                Above::Nothing,
+                verbosity,
+            ),
+            Explained::Update(find) => {
+                self.explain_find(ParsedFind::parse(find)?, Above::Stage("UPDATE"), verbosity)
+            }
+            Explained::Delete(find) => {
+                self.explain_find(ParsedFind::parse(find)?, Above::Stage("DELETE"), verbosity)
+            }
+            Explained::Aggregate(aggregate) => {
+                let stages = aggregate.pipeline.clone();
+                let ParsedPipeline { find, count, rest } = ParsedPipeline::parse(aggregate)?;
+                let above = match count {
+                    Some(_) => Above::Stage("COUNT"),
+                    None => Above::Nothing,
+                };
+                let cursor = self.explain_find(find, above, verbosity)?;
+                Ok(if rest.is_empty() {
+                    cursor
+                } else {
+                    explain_pipeline(cursor, &stages)
+                })
+            }
+        }
+    }
+
+    fn explain_find(
+        &self,
+        find: ParsedFind,
+        above: Above,
+        verbosity: Verbosity,
+    ) -> Result<Document, QueryError> {
+        let namespace = find.namespace.to_string();
+        let parsed_query = to_document(&find.filter_document)?;
+        let planned = find.plan(self)?;
+        let winning_plan = above.stage(winning_plan(&planned)?);
+        let mut explained = doc! {
+            "explainVersion": "1",
+            "queryPlanner": {
+                "namespace": namespace,
+                "indexFilterSet": false,
+                "parsedQuery": parsed_query,
+                "winningPlan": winning_plan.clone(),
+                "rejectedPlans": [],
+            },
+        };
+        if verbosity >= Verbosity::ExecutionStats {
+            explained.insert(
+                "executionStats",
+                self.execute(planned, winning_plan, verbosity)?,
+            );
+        }
+        Ok(explained)
+    }
+
+    fn execute(
+        &self,
+        planned: PlannedFind,
+        winning_plan: Document,
+        verbosity: Verbosity,
+    ) -> Result<Document, QueryError> {
+        let mut rows = planned.rows(self);
+        let mut returned = 0i64;
+        for row in rows.by_ref() {
+            row?;
+            returned += 1;
+        }
+        let touched = rows.touched();
+        let mut stages = winning_plan;
+        stages.insert("nReturned", returned);
+        let mut statistics = doc! {
+            "executionSuccess": true,
+            "nReturned": returned,
+            "totalKeysExamined": touched.keys as i64,
+            "totalDocsExamined": touched.documents as i64,
+            "executionStages": stages,
+        };
+        if verbosity == Verbosity::AllPlansExecution {
+            statistics.insert("allPlansExecution", Bson::Array(Vec::new()));
+        }
+        Ok(statistics)
+    }
+}
+
+/// What stands above the find in the tree of stages.
+enum Above {
+    Nothing,
+    Stage(&'static str),
+}
+
+impl Above {
+    fn stage(&self, input: Document) -> Document {
+        match self {
+            Above::Nothing => input,
+            Above::Stage(name) => doc! { "stage": *name, "inputStage": input },
+        }
+    }
+}
+
+fn explain_fast_count(namespace: &str, verbosity: Verbosity) -> Document {
+    let winning_plan = doc! { "stage": "RECORD_STORE_FAST_COUNT" };
+    let mut explained = doc! {
+        "explainVersion": "1",
+        "queryPlanner": {
+            "namespace": namespace,
+            "indexFilterSet": false,
+            "winningPlan": winning_plan.clone(),
+            "rejectedPlans": [],
+        },
+    };
+    if verbosity >= Verbosity::ExecutionStats {
+        explained.insert(
+            "executionStats",
+            doc! {
+                "executionSuccess": true,
+                "nReturned": 0_i64,
+                "totalKeysExamined": 0_i64,
+                "totalDocsExamined": 0_i64,
+                "executionStages": winning_plan,
+            },
+        );
+    }
+    explained
+}
+
+/// The find as `$cursor`, then every stage as it was written: those the find took over are shown by its plan, too.
+fn explain_pipeline(cursor: Document, stages: &RawArrayBuf) -> Document {
+    let mut explained = vec![Bson::Document(doc! { "$cursor": cursor })];
+    for stage in stages.into_iter().map_while(Result::ok) {
+        if let Ok(stage) = Bson::try_from(RawBson::from(stage)) {
+            explained.push(stage);
+        }
+    }
+    doc! { "explainVersion": "1", "stages": explained }
+}
+
+fn winning_plan(planned: &PlannedFind) -> Result<Document, QueryError> {
+    let find = &planned.find;
+    let filter = match planned.plan.covers_filter || find.filter.is_always_true() {
+        true => None,
+        false => Some(to_document(&find.filter_document)?),
+    };
+    let mut stage = access_stage(&planned.plan.access, filter)?;
+    if let (true, Some(sort)) = (planned.plan.must_sort, &find.sort) {
+        let mut pattern = Document::new();
+        for field in sort.fields() {
+            pattern.insert(field.path.as_str(), sign(field.direction));
+        }
+        let mut sorted = doc! { "stage": "SORT", "sortPattern": pattern };
+        if let Some(limit) = find.limit {
+            sorted.insert("limitAmount", limit.saturating_add(find.skip) as i64);
+        }
+        sorted.insert("inputStage", stage);
+        stage = sorted;
+    }
+    if find.skip > 0 {
+        stage = doc! { "stage": "SKIP", "skipAmount": find.skip as i64, "inputStage": stage };
+    }
+    if find.projection.is_some() {
+        stage = doc! { "stage": "PROJECTION_SIMPLE", "inputStage": stage };
+    }
+    if let Some(limit) = find
+        .limit
+        .filter(|_| !planned.plan.must_sort || find.skip > 0)
+    {
+        stage = doc! { "stage": "LIMIT", "limitAmount": limit as i64, "inputStage": stage };
+    }
+    Ok(stage)
+}
+
+fn access_stage(access: &Access, filter: Option<Document>) -> Result<Document, QueryError> {
+    let filtered = |mut stage: Document| {
+        if let Some(filter) = filter {
+            stage.insert("filter", filter);
+        }
+        stage
+    };
+    Ok(match access {
+        Access::Nothing => doc! { "stage": "EOF" },
+        Access::Id(_) => filtered(doc! { "stage": "IDHACK" }),
+        Access::Collection(direction) => {
+            let mut stage = filtered(doc! { "stage": "COLLSCAN" });
+            stage.insert("direction", direction_name(*direction));
+            stage
+        }
+        Access::Index(scan) => {
+            let mut stage = filtered(doc! { "stage": "FETCH" });
+            stage.insert("inputStage", index_stage(scan)?);
+            stage
+        }
+    })
+}
+
+fn index_stage(scan: &IndexScan) -> Result<Document, QueryError> {
+    let index = &scan.index;
+    let mut bounds = Document::new();
+    for (position, (path, field_direction)) in index.fields.iter().enumerate() {
+        // What the ranges do not take into account is not a bound of the scan.
+        let intervals = scan
+            .bounds
+            .get(position)
+            .filter(|_| position < scan.bounded_fields);
+        let backward = (*field_direction == Direction::Descending)
+            != (scan.direction == ScanDirection::Backward);
+        bounds.insert(
+            path.as_str(),
+            describe_bounds(intervals.map(Vec::as_slice), backward),
+        );
+    }
+    Ok(doc! {
+        "stage": "IXSCAN",
+        "keyPattern": to_document(&index.key)?,
+        "indexName": index.name.as_str(),
+        "isMultiKey": index.multikey,
+        "isUnique": index.unique,
+        "isSparse": index.sparse,
+        "isPartial": false,
+        "indexVersion": 2,
+        "direction": direction_name(scan.direction),
+        "indexBounds": bounds,
+    })
+}
+
+/// Intervals as text, in the order in which the scan meets them.
+fn describe_bounds(intervals: Option<&[Interval]>, backward: bool) -> Vec<String> {
+    let Some(intervals) = intervals else {
+        return vec![
+            if backward {
+                "[MaxKey, MinKey]"
+            } else {
+                "[MinKey, MaxKey]"
+            }
+            .to_owned(),
+        ];
+    };
+    let describe = |interval: &Interval| {
+        let lower = describe_end(&interval.lower, "MinKey", ['[', '(']);
+        let upper = describe_end(&interval.upper, "MaxKey", [']', ')']);
+        if backward {
+            let open = if upper.0 == ')' { '(' } else { '[' };
+            let close = if lower.0 == '(' { ')' } else { ']' };
+            format!("{open}{}, {}{close}", upper.1, lower.1)
+        } else {
+            format!("{}{}, {}{}", lower.0, lower.1, upper.1, upper.0)
+        }
+    };
+    if backward {
+        intervals.iter().rev().map(describe).collect()
+    } else {
+        intervals.iter().map(describe).collect()
+    }
+}
+
+/// The bracket and the value of one end of an interval; `brackets` for an end that is included and one that is not.
+fn describe_end(
+    bound: &Bound<RawBson>,
+    unbounded: &str,
+    [included, excluded]: [char; 2],
+) -> (char, String) {
+    match bound {
+        Bound::Unbounded => (included, unbounded.to_owned()),
+        Bound::Included(value) => (included, describe_value(value)),
+        Bound::Excluded(value) => (excluded, describe_value(value)),
+    }
+}
+
+fn describe_value(value: &RawBson) -> String {
+    match value {
+        RawBson::Double(number) if number.is_infinite() => {
+            if *number > 0.0 { "inf.0" } else { "-inf.0" }.to_owned()
+        }
+        RawBson::Double(number) if number.is_nan() => "nan.0".to_owned(),
+        RawBson::Double(number) if number.fract() == 0.0 => format!("{number:.1}"),
+        RawBson::Double(number) => number.to_string(),
+        RawBson::Int32(number) => number.to_string(),
+        RawBson::Int64(number) => number.to_string(),
+        RawBson::String(text) => format!("{text:?}"),
+        RawBson::Boolean(value) => value.to_string(),
+        RawBson::Null => "null".to_owned(),
+        RawBson::Undefined => "undefined".to_owned(),
+        RawBson::MinKey => "MinKey".to_owned(),
+        RawBson::MaxKey => "MaxKey".to_owned(),
+        RawBson::ObjectId(id) => format!("ObjectId('{id}')"),
+        RawBson::DateTime(date) => format!("new Date({})", date.timestamp_millis()),
+        RawBson::RegularExpression(regex) => format!("/{}/{}", regex.pattern, regex.options),
+        other => match Bson::try_from(other.clone()) {
+            Ok(value) => value.to_string(),
+            Err(_) => "…".to_owned(),
+        },
+    }
+}
+
+fn direction_name(direction: ScanDirection) -> &'static str {
+    match direction {
+        ScanDirection::Forward => "forward",
+        ScanDirection::Backward => "backward",
+    }
+}
+
+fn sign(direction: Direction) -> i32 {
+    match direction {
+        Direction::Ascending => 1,
+        Direction::Descending => -1,
+    }
+}
+
+fn to_document(raw: &RawDocument) -> Result<Document, QueryError> {
+    Ok(Document::try_from(raw).map_err(document::DocumentError::from)?)
+}

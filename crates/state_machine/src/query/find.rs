@@ -1,0 +1,116 @@
+//! `find`: parse, choose a plan, and make the cursor that runs it.
+
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+use document::filter::Filter;
+use document::projection::Projection;
+use document::sort::SortSpec;
+
+use super::cursor::{FindCursor, FindRows};
+use super::planner::{self, Plan, Wanted};
+use super::request::{FindRequest, Hint, QueryError};
+use super::scan::Scan;
+use super::{Interrupt, planner::Access};
+use crate::catalog::CollectionEntry;
+use crate::{Namespace, Snapshot};
+
+/// A find whose parts are understood.
+pub(super) struct ParsedFind {
+    pub namespace: Namespace,
+    pub filter: Filter,
+    pub filter_document: RawDocumentBuf,
+    pub sort: Option<SortSpec>,
+    pub skip: u64,
+    pub limit: Option<u64>,
+    pub projection: Option<Projection>,
+    pub hint: Option<Hint>,
+    pub interrupt: Interrupt,
+}
+
+/// A find with its plan; `collection` is `None` when there is nothing to read.
+pub(super) struct PlannedFind {
+    pub collection: Option<Arc<CollectionEntry>>,
+    pub plan: Plan,
+    pub find: ParsedFind,
+}
+
+impl ParsedFind {
+    pub fn parse(request: FindRequest) -> Result<ParsedFind, QueryError> {
+        let filter = Filter::parse(&request.filter)?;
+        let sort = request.sort.as_deref().map(SortSpec::parse).transpose()?;
+        let projection = request
+            .projection
+            .as_deref()
+            .map(Projection::parse)
+            .transpose()?;
+        Ok(ParsedFind {
+            namespace: request.namespace,
+            filter,
+            filter_document: request.filter,
+            sort: sort.filter(|sort| !sort.fields().is_empty()),
+            skip: request.skip,
+            limit: request.limit,
+            projection: projection.filter(|projection| !projection.is_identity()),
+            hint: request.hint,
+            interrupt: request.interrupt,
+        })
+    }
+
+    pub fn plan(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {
+        let Some(collection) = snapshot.collection(&self.namespace) else {
+            let plan = Plan {
+                access: Access::Nothing,
+                must_sort: false,
+                covers_filter: true,
+            };
+            return Ok(PlannedFind {
+                collection: None,
+                plan,
+                find: self,
+            });
+        };
+        let wanted = Wanted {
+            filter: &self.filter,
+            filter_document: &self.filter_document,
+            sort: self.sort.as_ref(),
+            limited: self.limit.is_some(),
+            hint: self.hint.as_ref(),
+        };
+        let plan = planner::choose(collection, &wanted)?;
+        Ok(PlannedFind {
+            collection: Some(Arc::clone(collection)),
+            plan,
+            find: self,
+        })
+    }
+}
+
+impl PlannedFind {
+    /// The scan alone: matches in the order of the access.
+    pub fn scan(self, snapshot: &Snapshot) -> Scan {
+        let (access, collection_id) = match self.collection {
+            Some(collection) => (self.plan.access, collection.id),
+            None => (Access::Nothing, 0),
+        };
+        let find = self.find;
+        Scan::new(snapshot, collection_id, access, find.filter, find.interrupt)
+    }
+
+    /// All of the find: matches sorted, skipped, limited and projected.
+    pub fn rows(mut self, snapshot: &Snapshot) -> FindRows {
+        let sort = self.find.sort.take().filter(|_| self.plan.must_sort);
+        let (skip, limit) = (self.find.skip, self.find.limit);
+        let projection = self.find.projection.take();
+        FindRows::new(self.scan(snapshot), sort, skip, limit, projection)
+    }
+}
+
+impl Snapshot {
+    /// Starts a find. A missing collection is an empty one. Errors of the request come at once, errors of the data
+    /// with the rows.
+    pub fn find(&self, request: FindRequest) -> Result<FindCursor, QueryError> {
+        let planned = ParsedFind::parse(request)?.plan(self)?;
+        Ok(FindCursor::of_find(planned.rows(self)))
+    }
+}

@@ -1,0 +1,32 @@
+//! Reads over a [`Snapshot`]: find, count, distinct, aggregate and explain.
+//!
+//! Every read sees exactly the state as of the snapshot's log index. Rows come out of pull iterators: nothing
+//! is read before it is asked for, and only sorting and grouping stages hold more than one row. A missing
+//! collection reads as an empty one. An index only narrows what is fetched: the whole filter is checked again
+//! on every document, so a wrong bound can cost time, never a wrong row, as long as bounds never exclude a match.
+//!
+//! No clock in here: time limits and kills come in as an [`Interrupt`] that is asked before every step.
+
+mod aggregate;
+mod bounds;
+mod count;
+mod cursor;
+mod distinct;
+mod explain;
+mod find;
+mod interrupt;
+mod planner;
+mod request;
+mod row;
+mod scan;
+mod sorting;
+#[cfg(test)]
+mod tests;
+
+pub use cursor::FindCursor;
+pub use interrupt::{Interrupt, InterruptReason};
+pub use request::{
+    AggregateRequest, CountRequest, DistinctRequest, ExplainRequest, Explained, FindRequest, Hint,
+    QueryError, ScanDirection, Verbosity,
+};
+pub use row::Row;

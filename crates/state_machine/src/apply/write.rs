@@ -1,0 +1,302 @@
+//! Statements of a write command: candidates are checked again, then changed.
+
+use std::collections::BTreeSet;
+
+use bson::{Bson, RawBson, RawDocument, RawDocumentBuf};
+use document::DocumentError;
+use document::filter::Filter;
+use document::update::{Update, UpdateContext};
+use storage_engine::Slice;
+
+use super::overlay::Overlay;
+use super::sessions::{Session, SessionCache};
+use super::{OrFault, Stop, ddl, documents};
+use crate::catalog::{CollectionEntry, Namespace};
+use crate::command::{Image, Operation, Upsert, WriteCommand};
+use crate::reply::{StatementResult, WriteReply};
+
+pub(super) fn run(
+    overlay: &mut Overlay<'_>,
+    sessions: &mut SessionCache,
+    command: WriteCommand,
+) -> Result<WriteReply, Stop> {
+    let WriteCommand {
+        namespace,
+        session,
+        ordered,
+        now_ms,
+        statements,
+    } = command;
+    let mut session = match session {
+        Some(stamp) => Some(Session::begin(overlay, sessions, stamp, now_ms)?),
+        None => None,
+    };
+    let mut results = Vec::with_capacity(statements.len());
+    for statement in statements {
+        let id = statement.statement_id;
+        if let Some(session) = &mut session
+            && let Some(result) = session.recorded(overlay, id).or_fault()?
+        {
+            results.push((id, result));
+            continue;
+        }
+        let result = match execute(overlay, &namespace, statement.operation, now_ms) {
+            Ok(result) => result,
+            Err(Stop::Refused(error)) => StatementResult::Failed(error),
+            Err(fault) => return Err(fault),
+        };
+        let failed = matches!(result, StatementResult::Failed(_) | StatementResult::Stale);
+        if let Some(session) = &mut session
+            && !failed
+        {
+            session.record(id, &result);
+        }
+        results.push((id, result));
+        if failed && ordered {
+            break;
+        }
+    }
+    if let Some(session) = session {
+        session.finish(overlay, sessions);
+    }
+    Ok(WriteReply { results })
+}
+
+fn execute(
+    overlay: &mut Overlay<'_>,
+    namespace: &Namespace,
+    operation: Operation,
+    now_ms: i64,
+) -> Result<StatementResult, Stop> {
+    match operation {
+        Operation::Insert { document } => {
+            let collection = ddl::ensure_collection(overlay, namespace)?;
+            documents::insert(overlay, &collection, document.into_bytes())?;
+            Ok(StatementResult::Inserted)
+        }
+        Operation::Update {
+            filter,
+            update,
+            array_filters,
+            candidates,
+            multi,
+            upsert,
+            image,
+        } => {
+            let statement = UpdateStatement {
+                filter: Filter::parse(&filter)?,
+                update: Update::parse(update.as_raw_bson_ref(), &array_filters)?,
+                candidates,
+                multi,
+                upsert,
+                image,
+                now_ms,
+            };
+            statement.run(overlay, namespace)
+        }
+        Operation::Delete {
+            filter,
+            candidates,
+            multi,
+            image,
+        } => delete(
+            overlay,
+            namespace,
+            &Filter::parse(&filter)?,
+            &candidates,
+            multi,
+            image,
+        ),
+    }
+}
+
+/// The documents a statement may touch.
+struct Candidates {
+    keys: Vec<Vec<u8>>,
+    /// The filter cannot match any other document: that none matches is final.
+    exhaustive: bool,
+}
+
+impl Candidates {
+    fn resolve(
+        collection: &CollectionEntry,
+        filter: &Filter,
+        named: &[RawBson],
+    ) -> Result<Candidates, Stop> {
+        let mut keys = named
+            .iter()
+            .map(|id| documents::key_of(collection, id.as_raw_bson_ref()))
+            .collect::<Result<Vec<_>, Stop>>()?;
+        let Some(ids) = filter.exact_ids() else {
+            return Ok(Candidates {
+                exhaustive: false,
+                keys,
+            });
+        };
+        let exact = ids
+            .into_iter()
+            .map(|id| documents::key_of(collection, id))
+            .collect::<Result<Vec<_>, Stop>>()?;
+        if keys.is_empty() {
+            keys = exact;
+            return Ok(Candidates {
+                exhaustive: true,
+                keys,
+            });
+        }
+        Ok(Candidates {
+            exhaustive: {
+                let keys: BTreeSet<&Vec<u8>> = keys.iter().collect();
+                exact.iter().all(|key| keys.contains(key))
+            },
+            keys,
+        })
+    }
+
+    /// Whether the planner has to look again when none of these matches.
+    fn are_stale(&self) -> bool {
+        !self.keys.is_empty() && !self.exhaustive
+    }
+}
+
+/// The document at a key, if it still matches.
+fn matching(overlay: &Overlay<'_>, filter: &Filter, key: &[u8]) -> Result<Option<Slice>, Stop> {
+    let Some(stored) = overlay.get(key).or_fault()? else {
+        return Ok(None);
+    };
+    let matches = filter.matches(raw(&stored)?);
+    Ok(matches.then_some(stored))
+}
+
+fn raw(stored: &[u8]) -> Result<&RawDocument, DocumentError> {
+    RawDocument::from_bytes(stored).map_err(DocumentError::from)
+}
+
+struct UpdateStatement {
+    filter: Filter,
+    update: Update,
+    candidates: Vec<RawBson>,
+    multi: bool,
+    upsert: Option<Upsert>,
+    image: Image,
+    now_ms: i64,
+}
+
+impl UpdateStatement {
+    fn run(
+        self,
+        overlay: &mut Overlay<'_>,
+        namespace: &Namespace,
+    ) -> Result<StatementResult, Stop> {
+        let (mut matched, mut modified, mut image) = (0, 0, None);
+        let mut stale = !self.candidates.is_empty();
+        if let Some(collection) = overlay.collection(namespace) {
+            let candidates = Candidates::resolve(&collection, &self.filter, &self.candidates)?;
+            stale = candidates.are_stale();
+            for key in &candidates.keys {
+                let Some(stored) = matching(overlay, &self.filter, key)? else {
+                    continue;
+                };
+                matched += 1;
+                let before = raw(&stored)?;
+                let after = self.update.apply(before, &self.context(before, false))?;
+                if self.image == Image::Before {
+                    image = Some(before.to_owned());
+                } else if self.image == Image::After {
+                    image = Some(after.clone().unwrap_or_else(|| before.to_owned()));
+                }
+                if let Some(after) = after {
+                    documents::replace(overlay, &collection, key, before, after.into_bytes())?;
+                    modified += 1;
+                }
+                if !self.multi {
+                    break;
+                }
+            }
+        }
+        if matched == 0 {
+            if stale && (self.upsert.is_some() || !self.multi) {
+                return Ok(StatementResult::Stale);
+            }
+            if let Some(upsert) = &self.upsert {
+                return self.insert(overlay, namespace, upsert);
+            }
+        }
+        Ok(StatementResult::Updated {
+            matched,
+            modified,
+            upserted: None,
+            image,
+        })
+    }
+
+    fn insert(
+        &self,
+        overlay: &mut Overlay<'_>,
+        namespace: &Namespace,
+        upsert: &Upsert,
+    ) -> Result<StatementResult, Stop> {
+        let context = UpdateContext {
+            now_ms: self.now_ms,
+            inserting: true,
+            matched_element: None,
+        };
+        let document: RawDocumentBuf =
+            self.update
+                .upsert(&self.filter, upsert.generated_id.clone(), &context)?;
+        document::validate::document(&document)?;
+        let upserted = Bson::try_from(documents::id_of(&document)?).map_err(DocumentError::from)?;
+        let image = (self.image == Image::After).then(|| document.clone());
+        let collection = ddl::ensure_collection(overlay, namespace)?;
+        documents::insert(overlay, &collection, document.into_bytes())?;
+        Ok(StatementResult::Updated {
+            matched: 0,
+            modified: 0,
+            upserted: Some(upserted),
+            image,
+        })
+    }
+
+    fn context(&self, _document: &RawDocument, inserting: bool) -> UpdateContext {
+        UpdateContext {
+            now_ms: self.now_ms,
+            inserting,
+            matched_element: None,
+        }
+    }
+}
+
+fn delete(
+    overlay: &mut Overlay<'_>,
+    namespace: &Namespace,
+    filter: &Filter,
+    named: &[RawBson],
+    multi: bool,
+    image: Image,
+) -> Result<StatementResult, Stop> {
+    let mut n = 0;
+    let mut removed = None;
+    let mut stale = !named.is_empty();
+    if let Some(collection) = overlay.collection(namespace) {
+        let candidates = Candidates::resolve(&collection, filter, named)?;
+        stale = candidates.are_stale();
+        for key in &candidates.keys {
+            let Some(stored) = matching(overlay, filter, key)? else {
+                continue;
+            };
+            let document = raw(&stored)?;
+            documents::remove(overlay, &collection, key, document)?;
+            n += 1;
+            if image == Image::Before {
+                removed = Some(document.to_owned());
+            }
+            if !multi {
+                break;
+            }
+        }
+    }
+    if n == 0 && stale && !multi {
+        return Ok(StatementResult::Stale);
+    }
+    Ok(StatementResult::Deleted { n, image: removed })
+}

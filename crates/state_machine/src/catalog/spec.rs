@@ -1,0 +1,367 @@
+//! Index specifications as clients write them: parsing, names, what is not supported, and how two of them collide.
+
+use std::cmp::Ordering;
+
+use bson::raw::{CString, cstr};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use document::key_encoding::Direction;
+use document::path::Path;
+
+use super::{CollectionEntry, IndexEntry, IndexState, Namespace};
+use crate::CommandError;
+use crate::limits::INDEX_FIELDS_MAX;
+
+/// Options MongoDB knows and this version does not serve: refused by name, never ignored.
+const UNSUPPORTED: &[&str] = &[
+    "expireAfterSeconds",
+    "partialFilterExpression",
+    "collation",
+    "storageEngine",
+    "wildcardProjection",
+    "weights",
+    "default_language",
+    "language_override",
+    "textIndexVersion",
+    "2dsphereIndexVersion",
+    "bits",
+    "min",
+    "max",
+    "bucketSize",
+    "prepareUnique",
+    "clustered",
+];
+
+/// A parsed specification.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct IndexRequest {
+    pub(crate) name: String,
+    pub(crate) key: RawDocumentBuf,
+    pub(crate) fields: Vec<(Path, Direction)>,
+    pub(crate) unique: bool,
+    pub(crate) sparse: bool,
+    pub(crate) hidden: bool,
+}
+
+/// How a specification stands to the indexes there are.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Standing {
+    /// The same index exists: nothing to do. Its id.
+    Exists(u32),
+    /// Nothing like it exists.
+    New,
+}
+
+/// Reads one element of `createIndexes`' `indexes`.
+pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, CommandError> {
+    let mut key = None;
+    let mut name = None;
+    let (mut unique, mut sparse, mut hidden) = (false, false, false);
+    for element in spec {
+        let (field, value) = element.map_err(document::DocumentError::from)?;
+        match (field.as_str(), value) {
+            ("key", RawBsonRef::Document(pattern)) => key = Some(pattern.to_owned()),
+            ("name", RawBsonRef::String(given)) => name = Some(given.to_owned()),
+            ("unique", value) => unique = truth(value, "unique")?,
+            ("sparse", value) => sparse = truth(value, "sparse")?,
+            ("hidden", value) => hidden = truth(value, "hidden")?,
+            // The version is ours to choose; background and ns are MongoDB's past.
+            ("v" | "background" | "ns", _) => {}
+            (option, _) if UNSUPPORTED.contains(&option) => {
+                return Err(CommandError::NotSupported {
+                    what: format!("the index option '{option}'"),
+                });
+            }
+            (option @ ("key" | "name"), _) => {
+                return Err(document::DocumentError::type_mismatch(format!(
+                    "The field '{option}' of an index specification has the wrong type"
+                ))
+                .into());
+            }
+            (option, _) => {
+                return Err(CommandError::InvalidIndexSpecificationOption {
+                    message: format!(
+                        "The field '{option}' is not valid for an index specification. Specification: {}",
+                        describe(spec)
+                    ),
+                });
+            }
+        }
+    }
+    let key = key.ok_or_else(|| missing("key", spec))?;
+    let fields = parse_fields(&key)?;
+    let name = name.ok_or_else(|| missing("name", spec))?;
+    if name.is_empty() || name.contains('\0') {
+        return Err(cannot_create(
+            "index names cannot be empty or contain the null character",
+        ));
+    }
+    Ok(IndexRequest {
+        name,
+        key,
+        fields,
+        unique,
+        sparse,
+        hidden,
+    })
+}
+
+fn missing(field: &str, spec: &RawDocument) -> CommandError {
+    document::DocumentError::failed_to_parse(format!(
+        "The '{field}' field is a required property of an index specification, but is missing: {}",
+        describe(spec)
+    ))
+    .into()
+}
+
+fn cannot_create(message: impl Into<String>) -> CommandError {
+    CommandError::CannotCreateIndex {
+        message: message.into(),
+    }
+}
+
+fn truth(value: RawBsonRef<'_>, option: &str) -> Result<bool, CommandError> {
+    match value {
+        RawBsonRef::Boolean(value) => Ok(value),
+        RawBsonRef::Int32(number) => Ok(number != 0),
+        RawBsonRef::Int64(number) => Ok(number != 0),
+        RawBsonRef::Double(number) => Ok(number != 0.0),
+        _ => Err(document::DocumentError::type_mismatch(format!(
+            "The field '{option}' must be a boolean"
+        ))
+        .into()),
+    }
+}
+
+pub(super) fn parse_fields(key: &RawDocument) -> Result<Vec<(Path, Direction)>, CommandError> {
+    let mut fields: Vec<(Path, Direction)> = Vec::new();
+    for element in key {
+        let (name, value) = element.map_err(document::DocumentError::from)?;
+        let name = name.as_str();
+        if name.split('.').any(|part| part == "$**") {
+            return Err(CommandError::NotSupported {
+                what: "a wildcard index".to_owned(),
+            });
+        }
+        if name
+            .split('.')
+            .any(|part| part.is_empty() || part.starts_with('$'))
+        {
+            return Err(cannot_create(format!(
+                "Index keys cannot contain an empty field or one that starts with '$': '{name}'"
+            )));
+        }
+        if fields.iter().any(|(path, _)| path.as_str() == name) {
+            return Err(cannot_create(format!(
+                "the field '{name}' appears twice in the key"
+            )));
+        }
+        fields.push((Path::parse(name), direction(name, value)?));
+    }
+    if fields.is_empty() {
+        return Err(cannot_create("Index keys cannot be an empty object"));
+    }
+    if fields.len() > INDEX_FIELDS_MAX {
+        return Err(cannot_create(format!(
+            "at most {INDEX_FIELDS_MAX} fields in a compound index"
+        )));
+    }
+    Ok(fields)
+}
+
+fn direction(name: &str, value: RawBsonRef<'_>) -> Result<Direction, CommandError> {
+    let number = match value {
+        RawBsonRef::Int32(number) => f64::from(number),
+        RawBsonRef::Int64(number) => number as f64,
+        RawBsonRef::Double(number) => number,
+        RawBsonRef::String(kind) => {
+            return Err(CommandError::NotSupported {
+                what: format!("an index of type '{kind}'"),
+            });
+        }
+        _ => {
+            return Err(cannot_create(format!(
+                "Values in the index key pattern must be numbers, the one of '{name}' is not"
+            )));
+        }
+    };
+    match number.partial_cmp(&0.0) {
+        Some(Ordering::Greater) => Ok(Direction::Ascending),
+        Some(Ordering::Less) => Ok(Direction::Descending),
+        _ => Err(cannot_create(format!(
+            "Values in the index key pattern cannot be 0, the one of '{name}' is"
+        ))),
+    }
+}
+
+impl IndexRequest {
+    /// The index `_id_` of every collection.
+    pub(crate) fn of_id() -> IndexRequest {
+        let mut key = RawDocumentBuf::new();
+        key.append(cstr!("_id"), 1i32);
+        IndexRequest {
+            name: "_id_".to_owned(),
+            key,
+            fields: vec![(Path::parse("_id"), Direction::Ascending)],
+            unique: true,
+            sparse: false,
+            hidden: false,
+        }
+    }
+
+    /// Whether this asks for `_id_`, under whatever name.
+    pub(crate) fn is_id(&self) -> bool {
+        matches!(&self.fields[..], [(path, Direction::Ascending)] if path.as_str() == "_id")
+    }
+
+    /// What `listIndexes` shows.
+    fn spec(&self) -> RawDocumentBuf {
+        let mut spec = RawDocumentBuf::new();
+        spec.append(cstr!("v"), 2i32);
+        spec.append(cstr!("key"), &*self.key);
+        spec.append(cstr!("name"), self.name.as_str());
+        if self.unique && !self.is_id() {
+            spec.append(cstr!("unique"), true);
+        }
+        if self.sparse {
+            spec.append(cstr!("sparse"), true);
+        }
+        if self.hidden {
+            spec.append(cstr!("hidden"), true);
+        }
+        spec
+    }
+
+    /// The catalog's entry for this.
+    pub(crate) fn into_entry(self, id: u32, state: IndexState) -> IndexEntry {
+        IndexEntry {
+            id,
+            spec: self.spec(),
+            name: self.name,
+            key: self.key,
+            fields: self.fields,
+            unique: self.unique,
+            sparse: self.sparse,
+            hidden: self.hidden,
+            state,
+            multikey: false,
+        }
+    }
+
+    /// Compares with the indexes of `collection`.
+    pub(crate) fn standing(&self, collection: &CollectionEntry) -> Result<Standing, CommandError> {
+        if self.is_id() {
+            return self.standing_of_id();
+        }
+        if self.name == "_id_" {
+            return Err(cannot_create(
+                "the index name '_id_' is reserved for the _id index",
+            ));
+        }
+        for index in &collection.indexes {
+            if index.is_id() {
+                continue;
+            }
+            let same_key = index.fields == self.fields;
+            let same_options = index.unique == self.unique && index.sparse == self.sparse;
+            match (index.name == self.name, same_key, same_options) {
+                (true, true, true) if index.hidden != self.hidden => {
+                    return Err(CommandError::IndexOptionsConflict {
+                        message: format!(
+                            "An equivalent index already exists with the same name but different options. Requested \
+                             index: {}, existing index: {}",
+                            describe(&self.spec()),
+                            describe(&index.spec)
+                        ),
+                    });
+                }
+                (true, true, true) => return Ok(Standing::Exists(index.id)),
+                (true, false, _) | (true, true, false) => {
+                    return Err(CommandError::IndexKeySpecsConflict {
+                        message: format!(
+                            "An existing index has the same name as the requested index. When index names are not \
+                             specified, they are auto generated and can cause conflicts. Please refer to our \
+                             documentation. Requested index: {}, existing index: {}",
+                            describe(&self.spec()),
+                            describe(&index.spec)
+                        ),
+                    });
+                }
+                (false, true, true) => {
+                    return Err(CommandError::IndexOptionsConflict {
+                        message: format!(
+                            "Index already exists with a different name: {}",
+                            index.name
+                        ),
+                    });
+                }
+                // Same key, other options, other name: MongoDB too lets both be, if uniqueness or sparseness differ.
+                (false, true, false) | (false, false, _) => {}
+            }
+        }
+        Ok(Standing::New)
+    }
+
+    fn standing_of_id(&self) -> Result<Standing, CommandError> {
+        if self.sparse || self.hidden {
+            let option = if self.sparse { "sparse" } else { "hidden" };
+            return Err(cannot_create(format!(
+                "the option '{option}' is not allowed for the _id index"
+            )));
+        }
+        Ok(Standing::Exists(0))
+    }
+}
+
+/// The fields of `index` with the values they have in `key_pattern`'s order, for error replies.
+pub(crate) fn duplicate_key(
+    namespace: &Namespace,
+    index: &IndexEntry,
+    values: &[RawBsonRef<'_>],
+) -> CommandError {
+    let mut key_value = RawDocumentBuf::new();
+    for ((path, _), value) in index.fields.iter().zip(values) {
+        if let Ok(name) = CString::try_from(path.as_str()) {
+            key_value.append(name, *value);
+        }
+    }
+    CommandError::DuplicateKey {
+        namespace: namespace.clone(),
+        index: index.name.clone(),
+        key_pattern: index.key.clone(),
+        key_value,
+    }
+}
+
+/// A document in the shell's notation, for messages.
+pub fn describe(document: &RawDocument) -> String {
+    let mut text = String::from("{");
+    for (position, element) in document.iter().enumerate() {
+        let Ok((name, value)) = element else {
+            text.push_str(" ...");
+            break;
+        };
+        text.push_str(if position == 0 { " " } else { ", " });
+        text.push_str(name.as_str());
+        text.push_str(": ");
+        describe_value(value, &mut text);
+    }
+    text.push_str(" }");
+    text
+}
+
+fn describe_value(value: RawBsonRef<'_>, text: &mut String) {
+    match value {
+        RawBsonRef::Document(document) => text.push_str(&describe(document)),
+        RawBsonRef::String(string) => {
+            text.push_str(&format!("{string:?}"));
+        }
+        RawBsonRef::ObjectId(id) => text.push_str(&format!("ObjectId('{id}')")),
+        RawBsonRef::Double(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            text.push_str(&format!("{number:.1}"));
+        }
+        other => match bson::Bson::try_from(other) {
+            Ok(value) => text.push_str(&value.to_string()),
+            Err(_) => text.push_str("..."),
+        },
+    }
+}

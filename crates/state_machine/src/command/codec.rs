@@ -1,0 +1,629 @@
+//! The command's bytes: a version byte, a kind byte, then fields in order. Integers are little-endian; byte strings and
+//! documents are preceded by their length, u32. Raw BSON travels verbatim.
+//!
+//! A decoder of version n reads versions up to n. Fields are added at the end of a kind under a new version; numbers of
+//! kinds are never reused. Decoding checks lengths and frames, never panics, and allocates no more than the input has.
+
+use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
+
+use super::{
+    Command, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert, WriteCommand,
+};
+use crate::catalog::Namespace;
+
+/// The version this build writes.
+const VERSION: u8 = 1;
+
+mod kind {
+    pub(super) const WRITE: u8 = 1;
+    pub(super) const CREATE_COLLECTION: u8 = 2;
+    pub(super) const DROP_COLLECTION: u8 = 3;
+    pub(super) const DROP_DATABASE: u8 = 4;
+    pub(super) const RENAME_COLLECTION: u8 = 5;
+    pub(super) const CREATE_INDEXES: u8 = 6;
+    pub(super) const INDEX_BUILD_CHUNK: u8 = 7;
+    pub(super) const INDEX_BUILD_FINISH: u8 = 8;
+    pub(super) const DROP_INDEXES: u8 = 9;
+    pub(super) const EXPIRE_SESSIONS: u8 = 10;
+    pub(super) const RECLAIM: u8 = 11;
+}
+
+mod operation {
+    pub(super) const INSERT: u8 = 1;
+    pub(super) const UPDATE: u8 = 2;
+    pub(super) const DELETE: u8 = 3;
+}
+
+/// Bytes that are not a command of a version this build reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer version.
+    #[error("format version {0} is newer than this member reads; upgrade it")]
+    Version(u8),
+    /// The input ends inside a field.
+    #[error("ends inside {0}")]
+    Truncated(&'static str),
+    /// A field has a value that means nothing.
+    #[error("{field} has the unknown value {value}")]
+    UnknownValue {
+        /// Which field.
+        field: &'static str,
+        /// What it holds.
+        value: u8,
+    },
+    /// A field that should be BSON or text is not.
+    #[error("{0} is damaged")]
+    Damaged(&'static str),
+    /// Bytes are left after the last field.
+    #[error("{0} bytes too many")]
+    TrailingBytes(usize),
+}
+
+/// Appends fields to a buffer.
+#[derive(Default)]
+pub(crate) struct Output {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Output {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Output {
+            bytes: Vec::with_capacity(capacity),
+        }
+    }
+
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.bytes.push(value);
+    }
+
+    pub(crate) fn bool(&mut self, value: bool) {
+        self.u8(u8::from(value));
+    }
+
+    pub(crate) fn u32(&mut self, value: u32) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn i32(&mut self, value: i32) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, value: u64) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn i64(&mut self, value: i64) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn count(&mut self, count: usize) {
+        self.u32(u32::try_from(count).expect("a command is far smaller than 4 GiB"));
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn str(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn document(&mut self, document: &RawDocument) {
+        // A document begins with its own length.
+        self.bytes.extend_from_slice(document.as_bytes());
+    }
+
+    pub(crate) fn documents(&mut self, documents: &[RawDocumentBuf]) {
+        self.count(documents.len());
+        documents
+            .iter()
+            .for_each(|document| self.document(document));
+    }
+
+    /// Any BSON value: as the only element of a document with an empty field name.
+    pub(crate) fn value<'a>(&mut self, value: impl Into<RawBsonRef<'a>>) {
+        let mut wrapper = RawDocumentBuf::new();
+        wrapper.append(bson::raw::cstr!(""), value.into());
+        self.document(&wrapper);
+    }
+
+    pub(crate) fn owned_value(&mut self, value: &Bson) {
+        // Only values that came out of raw BSON get here, and those can be written again.
+        let raw = RawBson::try_from(value.clone()).unwrap_or(RawBson::Null);
+        self.value(raw.as_raw_bson_ref());
+    }
+
+    pub(crate) fn namespace(&mut self, namespace: &Namespace) {
+        self.str(&namespace.database);
+        self.str(&namespace.collection);
+    }
+
+    /// A presence byte, then the value.
+    pub(crate) fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.bool(value.is_some());
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+}
+
+/// Takes fields off the front of a buffer.
+pub(crate) struct Input<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Input { rest: bytes }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        count: usize,
+        field: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(DecodeError::Truncated(field))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let taken = self.take(N, field)?;
+        Ok(taken.try_into().expect("take gives N bytes"))
+    }
+
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>(field)?[0])
+    }
+
+    pub(crate) fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        match self.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(DecodeError::UnknownValue { field, value }),
+        }
+    }
+
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn i32(&mut self, field: &'static str) -> Result<i32, DecodeError> {
+        Ok(i32::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn i64(&mut self, field: &'static str) -> Result<i64, DecodeError> {
+        Ok(i64::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], DecodeError> {
+        let length = self.u32(field)? as usize;
+        self.take(length, field)
+    }
+
+    pub(crate) fn str(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.bytes(field)?).map_err(|_| DecodeError::Damaged(field))
+    }
+
+    pub(crate) fn document(&mut self, field: &'static str) -> Result<&'a RawDocument, DecodeError> {
+        let head = self
+            .rest
+            .first_chunk()
+            .ok_or(DecodeError::Truncated(field))?;
+        let length =
+            usize::try_from(i32::from_le_bytes(*head)).map_err(|_| DecodeError::Damaged(field))?;
+        RawDocument::from_bytes(self.take(length, field)?).map_err(|_| DecodeError::Damaged(field))
+    }
+
+    /// A number of items that each take at least `item_bytes_min`.
+    pub(crate) fn count(
+        &mut self,
+        item_bytes_min: usize,
+        field: &'static str,
+    ) -> Result<usize, DecodeError> {
+        let count = self.u32(field)? as usize;
+        if count > self.rest.len() / item_bytes_min {
+            return Err(DecodeError::Truncated(field));
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn documents(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Vec<RawDocumentBuf>, DecodeError> {
+        let count = self.count(5, field)?;
+        (0..count)
+            .map(|_| Ok(self.document(field)?.to_owned()))
+            .collect()
+    }
+
+    pub(crate) fn value(&mut self, field: &'static str) -> Result<RawBsonRef<'a>, DecodeError> {
+        match self.document(field)?.iter().next() {
+            Some(Ok((_, value))) => Ok(value),
+            _ => Err(DecodeError::Damaged(field)),
+        }
+    }
+
+    pub(crate) fn owned_value(&mut self, field: &'static str) -> Result<Bson, DecodeError> {
+        Bson::try_from(self.value(field)?).map_err(|_| DecodeError::Damaged(field))
+    }
+
+    pub(crate) fn namespace(&mut self) -> Result<Namespace, DecodeError> {
+        Ok(Namespace::new(
+            self.str("database name")?,
+            self.str("collection name")?,
+        ))
+    }
+
+    pub(crate) fn optional<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        match self.bool(field)? {
+            true => read(self).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            left => Err(DecodeError::TrailingBytes(left)),
+        }
+    }
+}
+
+impl Command {
+    /// The command's bytes; the first one is the format version.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut output = Output::with_capacity(256);
+        output.u8(VERSION);
+        match self {
+            Command::Write(write) => encode_write(&mut output, write),
+            Command::CreateCollection { namespace, options } => {
+                output.u8(kind::CREATE_COLLECTION);
+                output.namespace(namespace);
+                output.document(options);
+            }
+            Command::DropCollection { namespace } => {
+                output.u8(kind::DROP_COLLECTION);
+                output.namespace(namespace);
+            }
+            Command::DropDatabase { database } => {
+                output.u8(kind::DROP_DATABASE);
+                output.str(database);
+            }
+            Command::RenameCollection {
+                from,
+                to,
+                drop_target,
+            } => {
+                output.u8(kind::RENAME_COLLECTION);
+                output.namespace(from);
+                output.namespace(to);
+                output.bool(*drop_target);
+            }
+            Command::CreateIndexes { namespace, specs } => {
+                output.u8(kind::CREATE_INDEXES);
+                output.namespace(namespace);
+                output.documents(specs);
+            }
+            Command::IndexBuildChunk { index_id, limit } => {
+                output.u8(kind::INDEX_BUILD_CHUNK);
+                output.u32(*index_id);
+                output.u32(*limit);
+            }
+            Command::IndexBuildFinish { index_id } => {
+                output.u8(kind::INDEX_BUILD_FINISH);
+                output.u32(*index_id);
+            }
+            Command::DropIndexes { namespace, indexes } => {
+                output.u8(kind::DROP_INDEXES);
+                output.namespace(namespace);
+                encode_selection(&mut output, indexes);
+            }
+            Command::ExpireSessions {
+                last_used_before_ms,
+                after,
+                limit,
+            } => {
+                output.u8(kind::EXPIRE_SESSIONS);
+                output.i64(*last_used_before_ms);
+                output.bytes(after);
+                output.u32(*limit);
+            }
+            Command::Reclaim { limit } => {
+                output.u8(kind::RECLAIM);
+                output.u32(*limit);
+            }
+        }
+        output.bytes
+    }
+
+    /// Reads what [`Command::encode`] of this or an earlier version wrote. Documents are framed, not validated.
+    pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+        let mut input = Input::new(bytes);
+        let version = input.u8("version")?;
+        if version == 0 || version > VERSION {
+            return Err(DecodeError::Version(version));
+        }
+        let kind = input.u8("kind")?;
+        let command = decode_kind(&mut input, kind)?;
+        input.finish()?;
+        Ok(command)
+    }
+}
+
+fn decode_kind(input: &mut Input<'_>, kind: u8) -> Result<Command, DecodeError> {
+    Ok(match kind {
+        kind::WRITE => Command::Write(decode_write(input)?),
+        kind::CREATE_COLLECTION => Command::CreateCollection {
+            namespace: input.namespace()?,
+            options: input.document("options")?.to_owned(),
+        },
+        kind::DROP_COLLECTION => Command::DropCollection {
+            namespace: input.namespace()?,
+        },
+        kind::DROP_DATABASE => Command::DropDatabase {
+            database: input.str("database name")?.to_owned(),
+        },
+        kind::RENAME_COLLECTION => Command::RenameCollection {
+            from: input.namespace()?,
+            to: input.namespace()?,
+            drop_target: input.bool("drop target")?,
+        },
+        kind::CREATE_INDEXES => Command::CreateIndexes {
+            namespace: input.namespace()?,
+            specs: input.documents("index specifications")?,
+        },
+        kind::INDEX_BUILD_CHUNK => Command::IndexBuildChunk {
+            index_id: input.u32("index id")?,
+            limit: input.u32("limit")?,
+        },
+        kind::INDEX_BUILD_FINISH => Command::IndexBuildFinish {
+            index_id: input.u32("index id")?,
+        },
+        kind::DROP_INDEXES => Command::DropIndexes {
+            namespace: input.namespace()?,
+            indexes: decode_selection(input)?,
+        },
+        kind::EXPIRE_SESSIONS => Command::ExpireSessions {
+            last_used_before_ms: input.i64("time")?,
+            after: input.bytes("position")?.to_vec(),
+            limit: input.u32("limit")?,
+        },
+        kind::RECLAIM => Command::Reclaim {
+            limit: input.u32("limit")?,
+        },
+        value => {
+            return Err(DecodeError::UnknownValue {
+                field: "kind",
+                value,
+            });
+        }
+    })
+}
+
+fn encode_write(output: &mut Output, write: &WriteCommand) {
+    output.u8(kind::WRITE);
+    output.namespace(&write.namespace);
+    output.optional(write.session.as_ref(), |output, session| {
+        output.bytes(&session.lsid);
+        output.i64(session.txn_number);
+    });
+    output.bool(write.ordered);
+    output.i64(write.now_ms);
+    output.count(write.statements.len());
+    for statement in &write.statements {
+        output.i32(statement.statement_id);
+        encode_operation(output, &statement.operation);
+    }
+}
+
+fn decode_write(input: &mut Input<'_>) -> Result<WriteCommand, DecodeError> {
+    let namespace = input.namespace()?;
+    let session = input.optional("session", |input| {
+        Ok(SessionStamp {
+            lsid: input.bytes("lsid")?.to_vec(),
+            txn_number: input.i64("transaction number")?,
+        })
+    })?;
+    let ordered = input.bool("ordered")?;
+    let now_ms = input.i64("time")?;
+    let count = input.count(5, "statements")?;
+    let statements = (0..count)
+        .map(|_| {
+            Ok(Statement {
+                statement_id: input.i32("statement id")?,
+                operation: decode_operation(input)?,
+            })
+        })
+        .collect::<Result<_, DecodeError>>()?;
+    Ok(WriteCommand {
+        namespace,
+        session,
+        ordered,
+        now_ms,
+        statements,
+    })
+}
+
+fn encode_operation(output: &mut Output, operation: &Operation) {
+    match operation {
+        Operation::Insert { document } => {
+            output.u8(operation::INSERT);
+            output.document(document);
+        }
+        Operation::Update {
+            filter,
+            update,
+            array_filters,
+            candidates,
+            multi,
+            upsert,
+            image,
+        } => {
+            output.u8(operation::UPDATE);
+            output.document(filter);
+            encode_update(output, update);
+            output.documents(array_filters);
+            encode_candidates(output, candidates);
+            output.bool(*multi);
+            output.optional(upsert.as_ref(), |output, upsert| {
+                output.optional(upsert.generated_id.as_ref(), Output::owned_value);
+            });
+            output.u8(image_byte(*image));
+        }
+        Operation::Delete {
+            filter,
+            candidates,
+            multi,
+            image,
+        } => {
+            output.u8(operation::DELETE);
+            output.document(filter);
+            encode_candidates(output, candidates);
+            output.bool(*multi);
+            output.u8(image_byte(*image));
+        }
+    }
+}
+
+fn decode_operation(input: &mut Input<'_>) -> Result<Operation, DecodeError> {
+    Ok(match input.u8("operation")? {
+        operation::INSERT => Operation::Insert {
+            document: input.document("document")?.to_owned(),
+        },
+        operation::UPDATE => Operation::Update {
+            filter: input.document("filter")?.to_owned(),
+            update: decode_update(input)?,
+            array_filters: input.documents("array filters")?,
+            candidates: decode_candidates(input)?,
+            multi: input.bool("multi")?,
+            upsert: input.optional("upsert", |input| {
+                Ok(Upsert {
+                    generated_id: input
+                        .optional("generated id", |input| input.owned_value("generated id"))?,
+                })
+            })?,
+            image: decode_image(input)?,
+        },
+        operation::DELETE => Operation::Delete {
+            filter: input.document("filter")?.to_owned(),
+            candidates: decode_candidates(input)?,
+            multi: input.bool("multi")?,
+            image: decode_image(input)?,
+        },
+        value => {
+            return Err(DecodeError::UnknownValue {
+                field: "operation",
+                value,
+            });
+        }
+    })
+}
+
+/// A document goes as it is, anything else wrapped.
+fn encode_update(output: &mut Output, update: &RawBson) {
+    match update {
+        RawBson::Document(document) => {
+            output.u8(0);
+            output.document(document);
+        }
+        other => {
+            output.u8(1);
+            output.value(other.as_raw_bson_ref());
+        }
+    }
+}
+
+fn decode_update(input: &mut Input<'_>) -> Result<RawBson, DecodeError> {
+    const FIELD: &str = "update";
+    match input.u8(FIELD)? {
+        0 => Ok(RawBson::Document(input.document(FIELD)?.to_owned())),
+        1 => Ok(RawBson::from(input.value(FIELD)?)),
+        value => Err(DecodeError::UnknownValue {
+            field: FIELD,
+            value,
+        }),
+    }
+}
+
+fn encode_candidates(output: &mut Output, candidates: &[RawBson]) {
+    output.count(candidates.len());
+    for candidate in candidates {
+        output.value(candidate.as_raw_bson_ref());
+    }
+}
+
+fn decode_candidates(input: &mut Input<'_>) -> Result<Vec<RawBson>, DecodeError> {
+    let count = input.count(5, "candidates")?;
+    (0..count)
+        .map(|_| Ok(RawBson::from(input.value("candidate")?)))
+        .collect()
+}
+
+fn image_byte(image: Image) -> u8 {
+    match image {
+        Image::None => 0,
+        Image::Before => 1,
+        Image::After => 2,
+    }
+}
+
+fn decode_image(input: &mut Input<'_>) -> Result<Image, DecodeError> {
+    match input.u8("image")? {
+        0 => Ok(Image::None),
+        1 => Ok(Image::Before),
+        2 => Ok(Image::After),
+        value => Err(DecodeError::UnknownValue {
+            field: "image",
+            value,
+        }),
+    }
+}
+
+fn encode_selection(output: &mut Output, selection: &IndexSelection) {
+    match selection {
+        IndexSelection::All => output.u8(0),
+        IndexSelection::Names(names) => {
+            output.u8(1);
+            output.count(names.len());
+            names.iter().for_each(|name| output.str(name));
+        }
+        IndexSelection::Key(key) => {
+            output.u8(2);
+            output.document(key);
+        }
+    }
+}
+
+fn decode_selection(input: &mut Input<'_>) -> Result<IndexSelection, DecodeError> {
+    Ok(match input.u8("index selection")? {
+        0 => IndexSelection::All,
+        1 => {
+            let count = input.count(4, "index names")?;
+            let names = (0..count)
+                .map(|_| Ok(input.str("index name")?.to_owned()))
+                .collect::<Result<_, DecodeError>>()?;
+            IndexSelection::Names(names)
+        }
+        2 => IndexSelection::Key(input.document("key pattern")?.to_owned()),
+        value => {
+            return Err(DecodeError::UnknownValue {
+                field: "index selection",
+                value,
+            });
+        }
+    })
+}

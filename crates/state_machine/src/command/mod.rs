@@ -1,0 +1,190 @@
+//! The replicated command: what the log carries. Logical (filters and updates, not resulting bytes), and complete:
+//! the time, generated ids and candidate documents were all chosen when it was planned.
+
+mod codec;
+#[cfg(test)]
+mod tests;
+
+use bson::{Bson, RawBson, RawDocumentBuf};
+
+use crate::catalog::Namespace;
+
+pub use codec::DecodeError;
+pub(crate) use codec::{Input, Output};
+
+/// Which retryable write of which session this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionStamp {
+    /// The session's id as the client gave it: 16 bytes.
+    pub lsid: Vec<u8>,
+    /// The client's `txnNumber`.
+    pub txn_number: i64,
+}
+
+/// Statements on one collection, evaluated in order under one log index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteCommand {
+    /// The collection; created by the first document that goes in.
+    pub namespace: Namespace,
+    /// Set for retryable writes: each statement then happens at most once.
+    pub session: Option<SessionStamp>,
+    /// Stop at the first statement that fails or is stale.
+    pub ordered: bool,
+    /// The planner's time, milliseconds since the epoch.
+    pub now_ms: i64,
+    /// In order of execution; ids are unique within a session's transaction number.
+    pub statements: Vec<Statement>,
+}
+
+/// One write and the id under which its result is remembered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// The client's statement id.
+    pub statement_id: i32,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// Which image of the document goes into the result (`findAndModify`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// None.
+    None,
+    /// As it was before.
+    Before,
+    /// As it is afterwards.
+    After,
+}
+
+/// Insert when nothing matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upsert {
+    /// The `_id` to use when neither filter nor update gives one.
+    pub generated_id: Option<Bson>,
+}
+
+/// A write of one statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    /// Put one document in; it has its `_id` first.
+    Insert {
+        /// The document.
+        document: RawDocumentBuf,
+    },
+    /// Change documents.
+    ///
+    /// `candidates` are the `_id`s that matched when the write was planned, in the order in which to try them. When
+    /// the filter names its `_id`s exactly (`{_id: x}`, `{_id: {$in: […]}}`) the list may be empty: the filter's own
+    /// ids are used, and nothing has to be read to plan.
+    Update {
+        /// Checked again on every candidate.
+        filter: RawDocumentBuf,
+        /// Modifiers or a replacement (a document), or a pipeline (an array).
+        update: RawBson,
+        /// For the update's filtered positional operators.
+        array_filters: Vec<RawDocumentBuf>,
+        /// `_id`s, see above.
+        candidates: Vec<RawBson>,
+        /// All candidates that match; otherwise the first one.
+        multi: bool,
+        /// Insert when nothing matches.
+        upsert: Option<Upsert>,
+        /// What to give back.
+        image: Image,
+    },
+    /// Remove documents; `candidates` as for `Update`.
+    Delete {
+        /// Checked again on every candidate.
+        filter: RawDocumentBuf,
+        /// `_id`s, see `Update`.
+        candidates: Vec<RawBson>,
+        /// All candidates that match; otherwise the first one.
+        multi: bool,
+        /// What to give back; `After` gives nothing.
+        image: Image,
+    },
+}
+
+/// Which indexes to drop.
+#[derive(Debug, Clone, PartialEq)]
+pub enum IndexSelection {
+    /// All but `_id_`.
+    All,
+    /// Those of these names.
+    Names(Vec<String>),
+    /// The one with this key pattern.
+    Key(RawDocumentBuf),
+}
+
+/// Everything that can change the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Documents.
+    Write(WriteCommand),
+    /// Create a collection explicitly.
+    CreateCollection {
+        /// Its name.
+        namespace: Namespace,
+        /// The options it is listed with.
+        options: RawDocumentBuf,
+    },
+    /// Drop a collection; its data goes with later `Reclaim`s.
+    DropCollection {
+        /// Its name.
+        namespace: Namespace,
+    },
+    /// Drop every collection of a database.
+    DropDatabase {
+        /// Its name.
+        database: String,
+    },
+    /// Rename within one database.
+    RenameCollection {
+        /// The name it has.
+        from: Namespace,
+        /// The name it gets.
+        to: Namespace,
+        /// Drop the collection that has the new name.
+        drop_target: bool,
+    },
+    /// Create indexes; on a collection with documents they start as building.
+    CreateIndexes {
+        /// The collection; created when missing.
+        namespace: Namespace,
+        /// As the client wrote them.
+        specs: Vec<RawDocumentBuf>,
+    },
+    /// Index the next documents of a building index.
+    IndexBuildChunk {
+        /// Which index.
+        index_id: u32,
+        /// Documents at most; capped by [`crate::limits::INDEX_BUILD_CHUNK_MAX`].
+        limit: u32,
+    },
+    /// Make a completely built index ready.
+    IndexBuildFinish {
+        /// Which index.
+        index_id: u32,
+    },
+    /// Drop indexes.
+    DropIndexes {
+        /// The collection.
+        namespace: Namespace,
+        /// Which of its indexes.
+        indexes: IndexSelection,
+    },
+    /// Forget sessions unused since a time; a bounded part of them per command.
+    ExpireSessions {
+        /// Milliseconds since the epoch; sessions last used before this go.
+        last_used_before_ms: i64,
+        /// Where the previous command stopped ([`crate::Reply::SessionsExpired`]); empty to start.
+        after: Vec<u8>,
+        /// Sessions to look at, at most.
+        limit: u32,
+    },
+    /// Remove data of dropped collections and indexes.
+    Reclaim {
+        /// Keys at most.
+        limit: u32,
+    },
+}

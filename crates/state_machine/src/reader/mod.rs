@@ -1,0 +1,62 @@
+//! The reading side: a [`Reader`] is shared by all threads that answer queries; a [`Snapshot`] is the state as of one
+//! log index and keeps that version from being dropped while it lives.
+//!
+//! The applied index, the catalog and the counters are published together after the engine has the command's writes,
+//! so a snapshot never sees half a command.
+
+mod hash;
+mod shared;
+mod snapshot;
+mod verify;
+
+pub(crate) use shared::{Published, Shared};
+pub use snapshot::{DocumentScan, Snapshot};
+pub use verify::IndexVerification;
+
+use std::sync::Arc;
+
+use storage_engine::StorageFault;
+
+use crate::command::Command;
+
+/// How much a collection holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CollectionCounts {
+    /// Documents.
+    pub documents: u64,
+    /// Bytes of their BSON.
+    pub bytes: u64,
+}
+
+/// Hands out snapshots. Cheap to clone; lives independently of the [`crate::StateMachine`].
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Reader { shared }
+    }
+
+    /// The last log index whose effects [`Reader::snapshot`] shows.
+    pub fn applied_index(&self) -> u64 {
+        self.shared.applied_index()
+    }
+
+    /// The state as of the applied index.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::latest(&self.shared)
+    }
+
+    /// The state as of an earlier log index; `None` if it is not applied yet or may have been dropped already.
+    pub fn snapshot_at(&self, index: u64) -> Result<Option<Snapshot>, StorageFault> {
+        Snapshot::at(&self.shared, index)
+    }
+
+    /// Work that the leader should propose when it has nothing better to do: the next step of an index build, or the
+    /// reclaiming of dropped data. `None` when there is none.
+    pub fn background_command(&self) -> Option<Command> {
+        self.shared.background_command()
+    }
+}

@@ -13,6 +13,7 @@
 pub use bson;
 
 pub mod aggregation;
+mod display;
 pub mod error;
 pub mod expression;
 pub mod filter;
@@ -20,6 +21,7 @@ pub mod key_encoding;
 pub mod order;
 pub mod path;
 pub mod projection;
+mod raw;
 pub mod sort;
 pub mod update;
 pub mod validate;

@@ -1,4 +1,8 @@
 //! Aggregation expressions.
+
+pub(crate) mod decimal;
+pub(crate) mod number;
+
 use bson::{RawBson, RawBsonRef, RawDocument};
 
 use crate::DocumentError;

@@ -1,0 +1,279 @@
+//! Reading and writing BSON bytes element by element, without trees.
+//!
+//! A writer trusts its caller: documents and arrays are ended in the reverse order of their beginning, and field
+//! names come from BSON, hence hold no NUL.
+
+use bson::RawDocumentBuf;
+use bson::raw::{RawArray, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawElement, RawIter};
+use bson::spec::ElementType;
+
+/// One element and the bytes it stands in.
+pub(crate) struct Element<'a> {
+    /// The field's name; an index in arrays.
+    pub name: &'a str,
+    /// Type byte, name and value.
+    pub bytes: &'a [u8],
+    raw: RawElement<'a>,
+}
+
+impl<'a> Element<'a> {
+    /// The value; null when its bytes are damaged.
+    pub fn value(&self) -> RawBsonRef<'a> {
+        self.raw.value().unwrap_or(RawBsonRef::Null)
+    }
+
+    /// The type, without looking at the value.
+    pub fn kind(&self) -> ElementType {
+        self.raw.element_type()
+    }
+
+    /// The bytes behind type and name.
+    pub fn value_bytes(&self) -> &'a [u8] {
+        &self.bytes[self.name.len() + 2..]
+    }
+}
+
+/// Iterates over a document; stops where it is damaged.
+pub(crate) struct Elements<'a> {
+    document: &'a [u8],
+    offset: usize,
+    inner: RawIter<'a>,
+}
+
+/// The elements of `document`.
+pub(crate) fn elements(document: &RawDocument) -> Elements<'_> {
+    Elements {
+        document: document.as_bytes(),
+        offset: 4,
+        inner: document.iter_elements(),
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
+
+    fn next(&mut self) -> Option<Element<'a>> {
+        let raw = self.inner.next()?.ok()?;
+        let name = raw.key().as_str();
+        let end = self.offset + name.len() + 2 + raw.size();
+        let bytes = self.document.get(self.offset..end)?;
+        self.offset = end;
+        Some(Element { name, bytes, raw })
+    }
+}
+
+/// The same bytes seen as a document whose names are indexes.
+pub(crate) fn array_as_document(array: &RawArray) -> &RawDocument {
+    RawDocument::from_bytes(array.as_bytes()).expect("an array has the frame of a document")
+}
+
+/// The members of an array; stops where it is damaged.
+pub(crate) fn members(array: &RawArray) -> impl Iterator<Item = RawBsonRef<'_>> {
+    elements(array_as_document(array)).map(|element| element.value())
+}
+
+/// Embedded document or array, as a document.
+pub(crate) fn as_container(value: RawBsonRef<'_>) -> Option<&RawDocument> {
+    match value {
+        RawBsonRef::Document(document) => Some(document),
+        RawBsonRef::Array(array) => Some(array_as_document(array)),
+        _ => None,
+    }
+}
+
+/// How many levels of documents and arrays `value` has, itself included; 0 for scalars.
+pub(crate) fn depth(value: RawBsonRef<'_>) -> usize {
+    as_container(value).map_or(0, |container| {
+        1 + elements(container)
+            .filter(|element| is_container(element.kind()))
+            .map(|element| depth(element.value()))
+            .max()
+            .unwrap_or(0)
+    })
+}
+
+pub(crate) fn is_container(kind: ElementType) -> bool {
+    matches!(kind, ElementType::EmbeddedDocument | ElementType::Array)
+}
+
+/// Whether two values are the same in type and bytes.
+pub(crate) fn identical(left: RawBsonRef<'_>, right: RawBsonRef<'_>) -> bool {
+    if left.element_type() != right.element_type() {
+        return false;
+    }
+    let (mut left_bytes, mut right_bytes) = (Vec::new(), Vec::new());
+    append_value(left, &mut left_bytes);
+    append_value(right, &mut right_bytes);
+    left_bytes == right_bytes
+}
+
+/// Builds one document.
+#[derive(Debug)]
+pub(crate) struct DocumentWriter {
+    bytes: Vec<u8>,
+}
+
+/// Where an embedded document began.
+#[must_use]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    element: usize,
+    length: usize,
+}
+
+impl DocumentWriter {
+    pub fn with_capacity(capacity: usize) -> DocumentWriter {
+        let mut bytes = Vec::with_capacity(capacity.max(5));
+        bytes.extend([0; 4]);
+        DocumentWriter { bytes }
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no element has been written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() == 4
+    }
+
+    /// Forgets all from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// What has been written from `start` on.
+    pub fn since(&self, start: usize) -> &[u8] {
+        &self.bytes[start..]
+    }
+
+    /// Copies a whole element.
+    pub fn copy(&mut self, element: &Element<'_>) {
+        self.bytes.extend_from_slice(element.bytes);
+    }
+
+    /// Copies an element under another name.
+    pub fn copy_as(&mut self, name: &str, element: &Element<'_>) {
+        self.header(element.kind(), name);
+        self.bytes.extend_from_slice(element.value_bytes());
+    }
+
+    /// Writes one element.
+    pub fn append(&mut self, name: &str, value: RawBsonRef<'_>) {
+        self.header(value.element_type(), name);
+        append_value(value, &mut self.bytes);
+    }
+
+    pub fn begin_document(&mut self, name: &str) -> Begun {
+        self.begin(ElementType::EmbeddedDocument, name)
+    }
+
+    pub fn begin_array(&mut self, name: &str) -> Begun {
+        self.begin(ElementType::Array, name)
+    }
+
+    pub fn begin(&mut self, kind: ElementType, name: &str) -> Begun {
+        let element = self.bytes.len();
+        self.header(kind, name);
+        let length = self.bytes.len();
+        self.bytes.extend([0; 4]);
+        Begun { element, length }
+    }
+
+    /// Whether nothing was written since `begun`.
+    pub fn nothing_since(&self, begun: Begun) -> bool {
+        self.bytes.len() == begun.length + 4
+    }
+
+    pub fn end(&mut self, begun: Begun) {
+        self.bytes.push(0);
+        self.set_length(begun.length);
+    }
+
+    /// Takes the begun element back.
+    pub fn undo(&mut self, begun: Begun) {
+        self.bytes.truncate(begun.element);
+    }
+
+    pub fn finish(mut self) -> RawDocumentBuf {
+        self.bytes.push(0);
+        self.set_length(0);
+        RawDocumentBuf::from_bytes(self.bytes).expect("length and terminator were just written")
+    }
+
+    fn set_length(&mut self, start: usize) {
+        let length = i32::try_from(self.bytes.len() - start)
+            .expect("inputs are bounded far below 2 GiB")
+            .to_le_bytes();
+        self.bytes[start..start + 4].copy_from_slice(&length);
+    }
+
+    fn header(&mut self, kind: ElementType, name: &str) {
+        self.bytes.push(kind as u8);
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(0);
+    }
+}
+
+/// An array of `members`.
+pub(crate) fn array_of<'a>(members: impl IntoIterator<Item = RawBsonRef<'a>>) -> RawArrayBuf {
+    let mut array = RawArrayBuf::new();
+    for member in members {
+        array.push(member);
+    }
+    array
+}
+
+/// An owned copy of a value.
+pub(crate) fn owned(value: RawBsonRef<'_>) -> RawBson {
+    RawBson::from(value)
+}
+
+fn append_string(text: &str, bytes: &mut Vec<u8>) {
+    let length = i32::try_from(text.len() + 1).expect("inputs are bounded far below 2 GiB");
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(text.as_bytes());
+    bytes.push(0);
+}
+
+fn append_cstring(text: &str, bytes: &mut Vec<u8>) {
+    bytes.extend(text.as_bytes());
+    bytes.push(0);
+}
+
+/// Appends a value as it stands behind the name of an element.
+fn append_value(value: RawBsonRef<'_>, bytes: &mut Vec<u8>) {
+    match value {
+        RawBsonRef::Double(double) => bytes.extend(double.to_le_bytes()),
+        RawBsonRef::String(text) | RawBsonRef::Symbol(text) | RawBsonRef::JavaScriptCode(text) => {
+            append_string(text, bytes)
+        }
+        RawBsonRef::Array(array) => bytes.extend(array.as_bytes()),
+        RawBsonRef::Document(document) => bytes.extend(document.as_bytes()),
+        RawBsonRef::Boolean(boolean) => bytes.push(u8::from(boolean)),
+        RawBsonRef::RegularExpression(regex) => {
+            append_cstring(regex.pattern.as_str(), bytes);
+            append_cstring(regex.options.as_str(), bytes);
+        }
+        RawBsonRef::Int32(integer) => bytes.extend(integer.to_le_bytes()),
+        RawBsonRef::Int64(integer) => bytes.extend(integer.to_le_bytes()),
+        RawBsonRef::Timestamp(timestamp) => {
+            bytes.extend(timestamp.increment.to_le_bytes());
+            bytes.extend(timestamp.time.to_le_bytes());
+        }
+        RawBsonRef::ObjectId(id) => bytes.extend(id.bytes()),
+        RawBsonRef::DateTime(date) => bytes.extend(date.timestamp_millis().to_le_bytes()),
+        RawBsonRef::Decimal128(decimal) => bytes.extend(decimal.bytes()),
+        // Rare, and framed by lengths inside lengths: the library's writer knows them.
+        RawBsonRef::Binary(_)
+        | RawBsonRef::DbPointer(_)
+        | RawBsonRef::JavaScriptCodeWithScope(_) => {
+            let mut framed = RawDocumentBuf::new();
+            framed.append(bson::raw::cstr!(""), value);
+            let framed = framed.as_bytes();
+            bytes.extend(&framed[6..framed.len() - 1]);
+        }
+        RawBsonRef::Null | RawBsonRef::Undefined | RawBsonRef::MinKey | RawBsonRef::MaxKey => {}
+    }
+}

@@ -413,3 +413,6 @@ fn position_from_wire(position: wire::Position) -> LogPosition {
 fn payload(bytes: &[u8]) -> Payload {
     Payload::from(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! A TCP connection that carries frames: socket options, whole frames in, whole buffers out. No policy.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::PeerAddress;
 use crate::frame::{self, Frame, FrameError};
@@ -39,12 +40,31 @@ pub enum ConnectionError {
 pub fn dial(address: &PeerAddress, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for socket_address in address.0.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&socket_address, timeout) {
+        match dial_one(socket_address, timeout) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+fn dial_one(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // The default peer ports lie in the range from which the system draws source ports. Without this, a connection that
+    // happens to use such a port keeps a restarting member from listening on it.
+    socket.set_reuse_address(true)?;
+    socket.connect_timeout(&address.into(), timeout)?;
+    let stream = TcpStream::from(socket);
+    if stream.local_addr()? == stream.peer_addr()? {
+        // Nobody listens, and the system drew the very port we dial: TCP then connects a socket to itself.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 /// Sets what every peer connection has: no delay, keep-alive, and a bound on unacknowledged bytes.

@@ -234,3 +234,6 @@ fn checksum(frame: &[u8]) -> u32 {
 fn four(bytes: &[u8], at: usize) -> [u8; 4] {
     bytes[at..at + 4].try_into().expect("a slice of four bytes")
 }
+
+#[cfg(test)]
+mod tests;

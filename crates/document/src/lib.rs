@@ -23,6 +23,8 @@ pub mod path;
 pub mod projection;
 mod raw;
 pub mod sort;
+#[cfg(test)]
+mod testing;
 pub mod update;
 pub mod validate;
 

@@ -1,20 +1,37 @@
-//! MongoDB's query predicates.
+//! MongoDB's query predicates: parsed once, then matched against raw documents.
+//!
+//! A filter is a tree of conjunctions, disjunctions and negations over tests; a test is a path and a
+//! [`Predicate`] on one value. Each operator is one entry of a table in `operators`. For the planner a filter
+//! tells which `_id`s and which index intervals contain every match; whoever follows them still asks
+//! [`Filter::matches`] unless the bounds are marked exact.
+
+mod bounds;
+mod operators;
+mod parse;
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+pub use bounds::{IndexBounds, Interval};
 
 use crate::error::DocumentError;
-use bson::raw::{RawBson, RawBsonRef, RawDocument};
-use std::ops::Bound;
+use crate::order;
+use crate::path::{LeafArrays, Path};
+use crate::validate;
+use bson::raw::{RawBsonRef, RawDocument};
+use std::sync::Arc;
 
 /// A parsed query. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Filter {}
+pub struct Filter {
+    root: Arc<Node>,
+}
 
-/// A contiguous range of values in `order::compare`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Interval {
-    /// Where it starts.
-    pub lower: Bound<RawBson>,
-    /// Where it ends.
-    pub upper: Bound<RawBson>,
+/// A parsed condition on a single value, such as `$pull` and `$elemMatch` take. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ValueFilter {
+    root: Arc<Node>,
+    form: ValueForm,
 }
 
 /// What one conjunct of a filter says about one path.
@@ -28,42 +45,217 @@ pub struct PathBounds<'a> {
     pub exact: bool,
 }
 
+/// A condition on one value.
+pub trait Predicate: std::fmt::Debug + Send + Sync {
+    /// Whether `value` (None: missing) satisfies it.
+    fn matches(&self, value: Option<RawBsonRef<'_>>) -> bool;
+
+    /// Whether it looks at the members of an array at the end of the path.
+    fn leaf_arrays(&self) -> LeafArrays {
+        LeafArrays::Traverse
+    }
+
+    /// Where in an index the values stand that may satisfy it; None if anywhere.
+    fn index_bounds(&self) -> Option<IndexBounds> {
+        None
+    }
+
+    /// The operand, if this is an equality.
+    fn equality(&self) -> Option<RawBsonRef<'_>> {
+        None
+    }
+
+    /// All values that can satisfy it, ascending and distinct under `order::compare`, if they can be counted up.
+    fn one_of(&self) -> Option<Vec<RawBsonRef<'_>>> {
+        self.equality().map(|value| vec![value])
+    }
+}
+
+#[derive(Debug)]
+enum Node {
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Not(Box<Node>),
+    Test(Path, Box<dyn Predicate>),
+    Always(bool),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ValueForm {
+    /// The tests look at the value itself.
+    Operators,
+    /// The tests look at fields of the value, which has to be a document or an array.
+    Fields,
+}
+
 impl Filter {
     /// Parses a query document; errors are worded as MongoDB's.
     pub fn parse(query: &RawDocument) -> Result<Filter, DocumentError> {
-        let _ = query;
-        todo!()
+        validate::well_formed(query, validate::REQUEST_NESTING_MAX)?;
+        Ok(Filter {
+            root: Arc::new(parse::document(query, parse::Level::Document)?),
+        })
     }
 
     /// Whether `document` satisfies the query.
     pub fn matches(&self, document: &RawDocument) -> bool {
-        let _ = document;
-        todo!()
+        self.root.matches(document)
     }
 
-    /// Whether every document matches.
+    /// Whether the filter has no condition at all.
     pub fn is_always_true(&self) -> bool {
-        todo!()
+        self.conjuncts().is_empty()
     }
 
     /// The one `_id` a matching document can have.
     pub fn exact_id(&self) -> Option<RawBsonRef<'_>> {
-        todo!()
+        match self.exact_ids()?.as_slice() {
+            [id] => Some(*id),
+            _ => None,
+        }
     }
 
     /// The few `_id`s a matching document can have (`$in` or equality), ascending, without duplicates.
     pub fn exact_ids(&self) -> Option<Vec<RawBsonRef<'_>>> {
-        todo!()
+        self.tests()
+            .filter(|(path, _)| path.as_str() == "_id")
+            .filter_map(|(_, predicate)| predicate.one_of())
+            .min_by_key(Vec::len)
     }
 
     /// Index bounds, one entry for each conjunct that has some. Entries for the same path may be intersected
     /// only on an index that is not multikey.
     pub fn conjunct_bounds(&self) -> Vec<PathBounds<'_>> {
-        todo!()
+        self.tests()
+            // An index has no entry that says "no such position", but a filter can match one.
+            .filter(|(path, predicate)| !(path.has_positions() && predicate.matches(None)))
+            .filter_map(|(path, predicate)| {
+                let IndexBounds { intervals, exact } = predicate.index_bounds()?;
+                Some(PathBounds {
+                    path: path.as_str(),
+                    intervals,
+                    exact,
+                })
+            })
+            .collect()
     }
 
-    /// Path and value of every equality that must hold, for building the document of an upsert.
-    pub fn equality_fields(&self) -> Vec<(&str, RawBsonRef<'_>)> {
-        todo!()
+    /// How many conditions are joined by "and" at the top: those that `conjunct_bounds` does not show as exact
+    /// have to be tested on the documents.
+    pub fn conjunct_count(&self) -> usize {
+        self.conjuncts().len()
     }
+
+    /// Path and value of every equality that must hold, for building the document of an upsert, in the order of
+    /// the query.
+    pub fn equality_fields(&self) -> Vec<(&str, RawBsonRef<'_>)> {
+        self.tests()
+            .filter_map(|(path, predicate)| Some((path.as_str(), predicate.equality()?)))
+            .collect()
+    }
+
+    fn conjuncts(&self) -> Vec<&Node> {
+        let mut conjuncts = Vec::new();
+        self.root.collect_conjuncts(&mut conjuncts);
+        conjuncts
+    }
+
+    fn tests(&self) -> impl Iterator<Item = (&Path, &dyn Predicate)> {
+        self.conjuncts().into_iter().filter_map(|node| match node {
+            Node::Test(path, predicate) => Some((path, predicate.as_ref())),
+            _ => None,
+        })
+    }
+}
+
+impl ValueFilter {
+    /// Parses a condition: a document of operators, a document of conditions on the fields of the value, a regular
+    /// expression, or a value to be equal to.
+    pub fn parse(condition: RawBsonRef<'_>) -> Result<ValueFilter, DocumentError> {
+        if let RawBsonRef::Document(document) = condition {
+            validate::well_formed(document, validate::REQUEST_NESTING_MAX)?;
+        }
+        let (root, form) = parse::value_condition(condition)?;
+        Ok(ValueFilter {
+            root: Arc::new(root),
+            form,
+        })
+    }
+
+    /// Whether `value` satisfies the condition.
+    pub fn matches(&self, value: RawBsonRef<'_>) -> bool {
+        match self.form {
+            ValueForm::Operators => self.root.matches_value(value),
+            ValueForm::Fields => as_document(value).is_some_and(|fields| self.root.matches(fields)),
+        }
+    }
+}
+
+/// An embedded document, or an array seen as a document whose field names are positions.
+fn as_document(value: RawBsonRef<'_>) -> Option<&RawDocument> {
+    match value {
+        RawBsonRef::Document(document) => Some(document),
+        RawBsonRef::Array(array) => RawDocument::from_bytes(array.as_bytes()).ok(),
+        _ => None,
+    }
+}
+
+impl Node {
+    fn matches(&self, document: &RawDocument) -> bool {
+        self.evaluate(&|path, predicate| {
+            path.any(document, predicate.leaf_arrays(), &mut |value| {
+                predicate.matches(value)
+            })
+        })
+    }
+
+    /// Puts every test to `value` itself.
+    fn matches_value(&self, value: RawBsonRef<'_>) -> bool {
+        self.evaluate(&|_, predicate| predicate.matches(Some(value)))
+    }
+
+    fn evaluate(&self, test: &dyn Fn(&Path, &dyn Predicate) -> bool) -> bool {
+        match self {
+            Node::And(nodes) => nodes.iter().all(|node| node.evaluate(test)),
+            Node::Or(nodes) => nodes.iter().any(|node| node.evaluate(test)),
+            Node::Not(node) => !node.evaluate(test),
+            Node::Test(path, predicate) => test(path, predicate.as_ref()),
+            Node::Always(answer) => *answer,
+        }
+    }
+
+    fn collect_conjuncts<'n>(&'n self, conjuncts: &mut Vec<&'n Node>) {
+        match self {
+            Node::And(nodes) => {
+                for node in nodes {
+                    node.collect_conjuncts(conjuncts);
+                }
+            }
+            Node::Or(nodes) if nodes.len() == 1 => nodes[0].collect_conjuncts(conjuncts),
+            Node::Always(true) => {}
+            node => conjuncts.push(node),
+        }
+    }
+
+    /// The conjunction of `nodes`, without a level for a single one.
+    fn all(mut nodes: Vec<Node>) -> Node {
+        match (nodes.len(), nodes.pop()) {
+            (1, Some(only)) => only,
+            (_, None) => Node::Always(true),
+            (_, Some(last)) => {
+                nodes.push(last);
+                Node::And(nodes)
+            }
+        }
+    }
+
+    fn not(node: Node) -> Node {
+        Node::Not(Box::new(node))
+    }
+}
+
+/// Sorts and removes what compares as equal.
+fn sort_distinct(values: &mut Vec<bson::RawBson>) {
+    values.sort_by(|l, r| order::compare(l.as_raw_bson_ref(), r.as_raw_bson_ref()));
+    values.dedup_by(|l, r| order::compare(l.as_raw_bson_ref(), r.as_raw_bson_ref()).is_eq());
 }

@@ -9,6 +9,7 @@ mod number;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use number::{CanonicalMagnitude, Signum};
 pub use number::{Decimal, Number};
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};

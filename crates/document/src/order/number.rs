@@ -80,6 +80,17 @@ impl Number {
         }
     }
 
+    /// The integral part, if it is an int64; None for NaN and infinities.
+    pub fn truncate_to_i64(&self) -> Option<i64> {
+        match *self {
+            Number::Integer(integer) => Some(integer),
+            Number::Double(double) => {
+                (double < I64_END && double >= -I64_END).then_some(double as i64)
+            }
+            Number::Decimal(decimal) => decimal.truncate_to_i64(),
+        }
+    }
+
     /// By exact value. NaN equals NaN and is below everything; zeros are equal whatever their sign.
     pub fn compare(&self, other: &Number) -> Ordering {
         match (self, other) {
@@ -159,29 +170,42 @@ impl Decimal {
 
     /// By value.
     pub fn compare(&self, other: &Decimal) -> Ordering {
-        let signum = self.signum();
-        signum.cmp(&other.signum()).then_with(|| {
+        self.signum().cmp(&other.signum()).then_with(|| {
             let magnitudes = match (self.magnitude(), other.magnitude()) {
                 (Some(l), Some(r)) => l.cmp(&r),
-                // Both have the same class and sign: NaN, an infinity or zero.
+                // Infinities, or the one value there is: zero, NaN.
                 _ => self.is_infinite().cmp(&other.is_infinite()),
             };
-            let reversed = match (self.is_infinite(), other.is_infinite()) {
-                (true, false) => Ordering::Greater,
-                (false, true) => Ordering::Less,
-                _ => magnitudes,
-            };
-            if signum == Signum::Negative {
-                reversed.reverse()
-            } else {
-                reversed
-            }
+            self.signum().apply(magnitudes)
         })
     }
 
+    /// The integral part, if it is an int64; None for NaN and infinities.
+    pub fn truncate_to_i64(&self) -> Option<i64> {
+        let Decimal::Finite {
+            negative,
+            coefficient,
+            exponent,
+        } = *self
+        else {
+            return None;
+        };
+        if coefficient == 0 {
+            return Some(0);
+        }
+        let power = 10u128.checked_pow(exponent.unsigned_abs());
+        let magnitude = if exponent >= 0 {
+            coefficient.checked_mul(power?)?
+        } else {
+            // A power too large to hold is above every coefficient.
+            power.map_or(0, |power| coefficient / power)
+        };
+        let magnitude = i128::try_from(magnitude).ok()?;
+        i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+    }
+
     fn compare_to_double(&self, double: f64) -> Ordering {
-        let sign = self.signum();
-        sign.cmp(&signum_of_double(double)).then_with(|| {
+        self.signum().cmp(&signum_of_double(double)).then_with(|| {
             let magnitudes = match *self {
                 Decimal::Finite { .. } if double.is_infinite() => Ordering::Less,
                 Decimal::Finite {
@@ -194,11 +218,7 @@ impl Decimal {
                 Decimal::Infinity { .. } if !double.is_infinite() => Ordering::Greater,
                 _ => Ordering::Equal,
             };
-            if sign == Signum::Negative {
-                magnitudes.reverse()
-            } else {
-                magnitudes
-            }
+            self.signum().apply(magnitudes)
         })
     }
 
@@ -275,7 +295,17 @@ pub(crate) enum Signum {
     Positive,
 }
 
-pub(crate) fn signum_of_double(double: f64) -> Signum {
+impl Signum {
+    /// The order of two values of this sign whose magnitudes order as given.
+    fn apply(self, magnitudes: Ordering) -> Ordering {
+        match self {
+            Signum::Negative => magnitudes.reverse(),
+            _ => magnitudes,
+        }
+    }
+}
+
+fn signum_of_double(double: f64) -> Signum {
     if double.is_nan() {
         Signum::NaN
     } else if double == 0.0 {

@@ -1,8 +1,16 @@
-//! Dotted paths.
+//! Dotted paths: which values of a document a filter looks at, and which an index holds.
+//!
+//! Matching enters arrays by itself: each member that is a document is searched for the rest of the path, and a
+//! component of digits also names a member by position. Two arrays directly inside one another are entered only by
+//! position. [`index_keys`] and its kin describe the same traversal as an index sees it.
 
-use crate::error::DocumentError;
-use crate::key_encoding::Direction;
-use bson::raw::{RawBsonRef, RawDocument};
+mod index;
+#[cfg(test)]
+mod tests;
+
+pub use index::{index_keys, index_tuples, index_values};
+
+use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
 /// A dotted path such as `a.b.0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,16 +43,22 @@ impl Path {
         self.text.split('.')
     }
 
+    /// Whether a component after the first could name a member of an array by position.
+    pub fn has_positions(&self) -> bool {
+        self.components()
+            .skip(1)
+            .any(|component| array_position(component).is_some())
+    }
+
     /// Visits every value that matching considers at this path (None = missing) until `visit` returns true;
-    /// whether it did.
+    /// whether it did. Nothing is visited where the path enters an array that holds no document to go on with.
     pub fn any<'d>(
         &self,
         document: &'d RawDocument,
         leaf_arrays: LeafArrays,
         visit: &mut dyn FnMut(Option<RawBsonRef<'d>>) -> bool,
     ) -> bool {
-        let _ = (document, leaf_arrays, visit);
-        todo!()
+        Traversal { leaf_arrays, visit }.document(document, &self.text)
     }
 
     /// All that [`Path::any`] visits with leaf arrays traversed.
@@ -59,38 +73,105 @@ impl Path {
 
     /// The value reached through embedded documents alone, no array is entered.
     pub fn get<'d>(&self, document: &'d RawDocument) -> Option<RawBsonRef<'d>> {
-        let _ = document;
-        todo!()
+        let mut components = self.components();
+        let mut value = field(document, components.next()?)?;
+        for component in components {
+            value = field(value.as_document()?, component)?;
+        }
+        Some(value)
     }
 }
 
-/// The values an index or a sort sees at one path, and whether an array was expanded: members of an array one by
-/// one, undefined for an empty array, null for a missing field.
-pub fn index_values<'d>(
-    document: &'d RawDocument,
-    path: &Path,
-) -> Result<(Vec<RawBsonRef<'d>>, bool), DocumentError> {
-    let _ = (document, path);
-    todo!()
+/// The first field of `document` with this name; None too where the bytes before it are damaged.
+pub fn field<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
+    document
+        .iter_elements()
+        .map_while(Result::ok)
+        .find(|element| element.key().as_str() == name)
+        .and_then(|element| element.value().ok())
 }
 
-/// Like [`index_values`] for several paths at once, expanding shared arrays together.
-#[allow(clippy::type_complexity)]
-pub fn index_tuples<'d>(
-    document: &'d RawDocument,
-    paths: &[&Path],
-) -> Result<(Vec<Vec<RawBsonRef<'d>>>, bool), DocumentError> {
-    let _ = (document, paths);
-    todo!()
+/// The member at `position`.
+pub fn member(array: &RawArray, position: usize) -> Option<RawBsonRef<'_>> {
+    array
+        .iter_elements()
+        .map_while(Result::ok)
+        .nth(position)
+        .and_then(|element| element.value().ok())
 }
 
-/// The encoded keys of `document` in an index over `fields`, sorted and without duplicates, and whether the
-/// document makes the index multikey. A sparse index has no key for a document that lacks all fields.
-pub fn index_keys(
-    document: &RawDocument,
-    fields: &[(Path, Direction)],
-    sparse: bool,
-) -> Result<(Vec<Vec<u8>>, bool), DocumentError> {
-    let _ = (document, fields, sparse);
-    todo!()
+/// The position a path component names: decimal digits without a leading zero.
+pub fn array_position(component: &str) -> Option<usize> {
+    let canonical = component == "0" || !component.starts_with('0');
+    if canonical && component.bytes().all(|byte| byte.is_ascii_digit()) {
+        component.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// The first component and what follows its dot.
+fn split_first(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (path, None),
+    }
+}
+
+/// One walk over a document. Recursion is bounded by the nesting of the document and by the path.
+struct Traversal<'v, 'd> {
+    leaf_arrays: LeafArrays,
+    visit: &'v mut dyn FnMut(Option<RawBsonRef<'d>>) -> bool,
+}
+
+impl<'d> Traversal<'_, 'd> {
+    fn document(&mut self, document: &'d RawDocument, path: &str) -> bool {
+        let (mut document, mut path) = (document, path);
+        loop {
+            let (name, rest) = split_first(path);
+            match (field(document, name), rest) {
+                (Some(RawBsonRef::Array(array)), None) => return self.leaf(array),
+                (Some(RawBsonRef::Array(array)), Some(rest)) => return self.members(array, rest),
+                (Some(RawBsonRef::Document(inner)), Some(rest)) => (document, path) = (inner, rest),
+                (Some(value), None) => return (self.visit)(Some(value)),
+                (Some(_), Some(_)) | (None, _) => return (self.visit)(None),
+            }
+        }
+    }
+
+    fn leaf(&mut self, array: &'d RawArray) -> bool {
+        let in_members = self.leaf_arrays == LeafArrays::Traverse
+            && array
+                .into_iter()
+                .map_while(Result::ok)
+                .any(|member| (self.visit)(Some(member)));
+        in_members || (self.visit)(Some(RawBsonRef::Array(array)))
+    }
+
+    /// `path` goes on below the members of `array`.
+    fn members(&mut self, array: &'d RawArray, path: &str) -> bool {
+        let (name, rest) = split_first(path);
+        let position = array_position(name);
+        array
+            .into_iter()
+            .map_while(Result::ok)
+            .enumerate()
+            .any(|(index, member)| {
+                if let RawBsonRef::Document(document) = member
+                    && self.document(document, path)
+                {
+                    return true;
+                }
+                if position != Some(index) {
+                    return false;
+                }
+                match (member, rest) {
+                    // A member named by its position is not entered further, even if it is an array.
+                    (_, None) => (self.visit)(Some(member)),
+                    (RawBsonRef::Document(document), Some(rest)) => self.document(document, rest),
+                    (RawBsonRef::Array(inner), Some(rest)) => self.members(inner, rest),
+                    _ => false,
+                }
+            })
+    }
 }

@@ -1,0 +1,98 @@
+//! The table of operators. A new one is a parse function in a file here and a line below.
+
+mod array;
+mod comparison;
+mod existence;
+mod logical;
+mod membership;
+mod modulo;
+mod regular_expression;
+mod type_of;
+
+use super::Node;
+use super::parse::Level;
+use crate::error::DocumentError;
+use crate::path::Path;
+use bson::raw::{RawBsonRef, RawDocument};
+
+pub(super) use comparison::equality;
+pub(super) use regular_expression::regular_expression;
+
+/// An operator as it stands in a query: `{path: {name: value, …siblings}}`.
+pub(super) struct Operand<'a> {
+    pub path: &'a Path,
+    pub name: &'a str,
+    pub value: RawBsonRef<'a>,
+    /// The document of operators it stands in.
+    pub siblings: &'a RawDocument,
+}
+
+type ParseOperator = fn(&Operand<'_>) -> Result<Node, DocumentError>;
+type ParseTopLevel = fn(RawBsonRef<'_>, Level) -> Result<Node, DocumentError>;
+
+/// Operators on a path.
+const OPERATORS: &[(&str, ParseOperator)] = &[
+    ("$all", array::parse_all),
+    ("$elemMatch", array::parse_elem_match),
+    ("$eq", comparison::parse_eq),
+    ("$exists", existence::parse),
+    ("$gt", comparison::parse_gt),
+    ("$gte", comparison::parse_gte),
+    ("$in", membership::parse_in),
+    ("$lt", comparison::parse_lt),
+    ("$lte", comparison::parse_lte),
+    ("$mod", modulo::parse),
+    ("$ne", comparison::parse_ne),
+    ("$nin", membership::parse_nin),
+    ("$not", logical::parse_not),
+    ("$options", regular_expression::parse_options),
+    ("$regex", regular_expression::parse),
+    ("$size", array::parse_size),
+    ("$type", type_of::parse),
+];
+
+/// Operators in place of a field.
+const TOP_LEVEL: &[(&str, ParseTopLevel)] = &[
+    ("$alwaysFalse", |value, _| {
+        logical::parse_always(value, "$alwaysFalse", false)
+    }),
+    ("$alwaysTrue", |value, _| {
+        logical::parse_always(value, "$alwaysTrue", true)
+    }),
+    ("$and", logical::parse_and),
+    ("$comment", |_, _| Ok(Node::Always(true))),
+    ("$nor", logical::parse_nor),
+    ("$or", logical::parse_or),
+];
+
+pub(super) fn find(name: &str) -> Option<ParseOperator> {
+    OPERATORS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, parse)| *parse)
+}
+
+pub(super) fn find_top_level(name: &str) -> Option<ParseTopLevel> {
+    TOP_LEVEL
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, parse)| *parse)
+}
+
+/// The integer in `value`, or why it is none, for operators that take one.
+fn integer(value: RawBsonRef<'_>) -> Result<i64, &'static str> {
+    use crate::order::Number;
+    let Some(number) = Number::of(value) else {
+        return Err("Expected a number");
+    };
+    if number.is_nan() {
+        return Err("Expected an integer, but found NaN");
+    }
+    let truncated = number
+        .truncate_to_i64()
+        .ok_or("Cannot represent as a 64-bit integer")?;
+    if number.compare(&Number::Integer(truncated)).is_ne() {
+        return Err("Expected an integer");
+    }
+    Ok(truncated)
+}

@@ -1,12 +1,29 @@
 //! Sort specifications, sort keys that compare as bytes, and a sorter of bounded memory.
+//!
+//! A document sorts by the lowest (ascending) or highest (descending) member of an array, a missing field as null,
+//! an empty array below null: the first key the document would have in an index over the same fields.
+
+mod sorter;
+#[cfg(test)]
+mod tests;
+
+pub use sorter::{SORT_BYTES_MAX, Sorter};
+
 use std::cmp::Ordering;
 
 use bson::RawDocument;
+use bson::raw::RawBsonRef;
 
-use crate::{DocumentError, key_encoding::Direction};
+use crate::expression::number::Numeric;
+use crate::key_encoding::{self, Direction};
+use crate::path::{self, Path};
+use crate::{DocumentError, ErrorKind, display, raw};
+
+/// Fields of a sort at most, as of a compound index.
+const SORT_FIELDS_MAX: usize = 32;
 
 /// One field of a sort.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortField {
     /// Dotted path.
     pub path: String,
@@ -18,13 +35,55 @@ pub struct SortField {
 #[derive(Debug, Clone)]
 pub struct SortSpec {
     fields: Vec<SortField>,
+    paths: Vec<(Path, Direction)>,
+    natural: Option<Direction>,
 }
 
 impl SortSpec {
-    /// Parses the `sort` document; an empty one sorts by nothing.
+    /// Parses the `sort` document; an empty one sorts by nothing. `{$natural: ±1}` is accepted alone.
     pub fn parse(specification: &RawDocument) -> Result<SortSpec, DocumentError> {
-        let _ = specification;
-        Err(DocumentError::failed_to_parse("unfinished"))
+        let mut fields: Vec<SortField> = Vec::new();
+        let mut natural = None;
+        for field in raw::elements(specification) {
+            let direction = parse_direction(field.name, field.value())?;
+            if field.name == "$natural" {
+                natural = Some(direction);
+                continue;
+            }
+            check_path(field.name)?;
+            if fields.iter().any(|known| known.path == field.name) {
+                return Err(DocumentError::location(
+                    7_472_500,
+                    format!(
+                        "$sort key must not contain duplicate keys (duplicate: '{}')",
+                        field.name
+                    ),
+                ));
+            }
+            fields.push(SortField {
+                path: field.name.to_owned(),
+                direction,
+            });
+        }
+        if natural.is_some() && !fields.is_empty() {
+            return Err(DocumentError::bad_value(
+                "Cannot include '$natural' in compound sort",
+            ));
+        }
+        if fields.len() > SORT_FIELDS_MAX {
+            return Err(DocumentError::bad_value(format!(
+                "too many compound keys: a sort has at most {SORT_FIELDS_MAX}"
+            )));
+        }
+        let paths = fields
+            .iter()
+            .map(|field| (Path::parse(field.path.as_str()), field.direction))
+            .collect();
+        Ok(SortSpec {
+            fields,
+            paths,
+            natural,
+        })
     }
 
     /// The fields in order of weight.
@@ -32,40 +91,172 @@ impl SortSpec {
         &self.fields
     }
 
-    /// Appends the key whose byte order is this sort's order.
-    pub fn encode_key(&self, document: &RawDocument, key: &mut Vec<u8>) {
-        let _ = (document, key);
+    /// Whether documents may come in any order (or in that of [`SortSpec::natural`]).
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
     }
 
-    /// Compares two documents by this sort.
-    pub fn compare(&self, left: &RawDocument, right: &RawDocument) -> Ordering {
-        let _ = (left, right);
-        Ordering::Equal
-    }
-}
-
-/// Sorts items by an encoded key within a memory limit; keeps only the first `limit` when given.
-#[derive(Debug)]
-pub struct Sorter<T> {
-    items: Vec<(Vec<u8>, T)>,
-}
-
-impl<T> Sorter<T> {
-    /// A sorter that keeps the first `limit` items (`None`: all).
-    pub fn new(limit: Option<usize>) -> Sorter<T> {
-        let _ = limit;
-        Sorter { items: Vec::new() }
+    /// The direction of `{$natural: ±1}`.
+    pub fn natural(&self) -> Option<Direction> {
+        self.natural
     }
 
-    /// Adds an item of `item_bytes`; refuses to go over the memory limit.
-    pub fn push(&mut self, key: Vec<u8>, item: T, item_bytes: usize) -> Result<(), DocumentError> {
-        let _ = item_bytes;
-        self.items.push((key, item));
+    /// Appends the key whose byte order is this sort's order. Fails when two fields lead through different arrays.
+    pub fn encode_key(
+        &self,
+        document: &RawDocument,
+        key: &mut Vec<u8>,
+    ) -> Result<(), DocumentError> {
+        let start = key.len();
+        for field in &self.fields {
+            match follow(document, &field.path) {
+                Followed::Value(value) => key_encoding::encode(value, field.direction, key),
+                Followed::Array => {
+                    key.truncate(start);
+                    return self.encode_array_key(document, key);
+                }
+            }
+        }
         Ok(())
     }
 
-    /// The items in order; equal keys keep the order of arrival.
-    pub fn finish(self) -> Vec<T> {
-        self.items.into_iter().map(|(_, item)| item).collect()
+    /// The key on its own.
+    pub fn key(&self, document: &RawDocument) -> Result<Vec<u8>, DocumentError> {
+        let mut key = Vec::with_capacity(16 * self.fields.len());
+        self.encode_key(document, &mut key)?;
+        Ok(key)
+    }
+
+    /// Compares two documents by this sort. Documents that [`SortSpec::encode_key`] refuses compare field by field.
+    pub fn compare(&self, left: &RawDocument, right: &RawDocument) -> Ordering {
+        match (self.key(left), self.key(right)) {
+            (Ok(left), Ok(right)) => left.cmp(&right),
+            _ => self
+                .separate_keys(left)
+                .cmp(&self.separate_keys(right)),
+        }
+    }
+
+    fn encode_array_key(
+        &self,
+        document: &RawDocument,
+        key: &mut Vec<u8>,
+    ) -> Result<(), DocumentError> {
+        let (keys, _) = path::index_keys(document, &self.paths, false).map_err(|_| {
+            DocumentError::bad_value("cannot sort with keys that are parallel arrays")
+        })?;
+        let first = keys
+            .first()
+            .expect("a dense index has a key for every document");
+        key.extend_from_slice(first);
+        Ok(())
+    }
+
+    fn separate_keys(&self, document: &RawDocument) -> Vec<Vec<u8>> {
+        let one = |field: &(Path, Direction)| {
+            path::index_keys(document, std::slice::from_ref(field), false)
+                .ok()
+                .and_then(|(keys, _)| keys.into_iter().next())
+                .unwrap_or_default()
+        };
+        self.paths.iter().map(one).collect()
+    }
+}
+
+fn parse_direction(name: &str, value: RawBsonRef<'_>) -> Result<Direction, DocumentError> {
+    let number = match value {
+        RawBsonRef::Document(expression) => {
+            let meta = matches!(expression.get("$meta"), Ok(Some(_)));
+            return Err(if meta {
+                DocumentError::new(
+                    ErrorKind::CommandNotSupported,
+                    "Sorting by $meta is not supported",
+                )
+            } else {
+                DocumentError::location(
+                    17312,
+                    "$meta is the only expression supported by $sort right now",
+                )
+            });
+        }
+        other => Numeric::of(other).ok_or_else(|| {
+            DocumentError::location(
+                15974,
+                format!(
+                    "Illegal key in $sort specification: {}",
+                    display::element(name, value)
+                ),
+            )
+        })?,
+    };
+    match number.as_whole() {
+        Some(1) => Ok(Direction::Ascending),
+        Some(-1) => Ok(Direction::Descending),
+        _ => Err(DocumentError::location(
+            15975,
+            "$sort key ordering must be 1 (for ascending) or -1 (for descending)",
+        )),
+    }
+}
+
+/// What a path used outside of filters must look like.
+pub(crate) fn check_path(path: &str) -> Result<(), DocumentError> {
+    if path.is_empty() {
+        return Err(DocumentError::location(
+            40352,
+            "FieldPath cannot be constructed with empty string",
+        ));
+    }
+    if path.ends_with('.') {
+        return Err(DocumentError::location(
+            40353,
+            "FieldPath must not end with a '.'.",
+        ));
+    }
+    for part in path.split('.') {
+        if part.is_empty() {
+            return Err(DocumentError::location(
+                15998,
+                "FieldPath field names may not be empty strings.",
+            ));
+        }
+        if part.starts_with('$') && !matches!(part, "$id" | "$ref" | "$db") {
+            return Err(DocumentError::location(
+                16410,
+                "FieldPath field names may not start with '$'. Consider using $getField or $setField.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+enum Followed<'a> {
+    /// A value that is not an array; null when missing.
+    Value(RawBsonRef<'a>),
+    /// An array lies on the path or at its end.
+    Array,
+}
+
+fn follow<'a>(document: &'a RawDocument, path: &str) -> Followed<'a> {
+    let mut current = document;
+    let mut rest = path;
+    loop {
+        let (name, below) = match rest.split_once('.') {
+            Some((name, below)) => (name, Some(below)),
+            None => (rest, None),
+        };
+        let value = match current.get(name) {
+            Ok(Some(value)) => value,
+            _ => return Followed::Value(RawBsonRef::Null),
+        };
+        match (value, below) {
+            (RawBsonRef::Array(_), _) => return Followed::Array,
+            (value, None) => return Followed::Value(value),
+            (RawBsonRef::Document(embedded), Some(below)) => {
+                current = embedded;
+                rest = below;
+            }
+            _ => return Followed::Value(RawBsonRef::Null),
+        }
     }
 }

@@ -1,0 +1,207 @@
+//! From a specification to a projection: flattens nested objects into paths, settles the mode, refuses mixtures.
+
+use bson::raw::{RawBson, RawBsonRef, RawDocument};
+
+use super::array_operators::{self, ArrayOperator};
+use super::{Fields, Mode, Node, Projection};
+use crate::expression::number::Numeric;
+use crate::sort::check_path;
+use crate::{DocumentError, ErrorKind, raw};
+
+/// What a specification says of one path.
+#[derive(Debug, Clone)]
+pub(crate) enum Specified {
+    Include,
+    Exclude,
+    /// `$slice` or `$elemMatch` of `find`.
+    Operator(ArrayOperatorSpecification),
+    /// A literal or an expression.
+    Computed(RawBson),
+}
+
+/// Opaque to other modules.
+#[derive(Debug, Clone)]
+pub(crate) struct ArrayOperatorSpecification(ArrayOperator);
+
+/// `{a: {b: 1}}` and `{"a.b": 1}` are the same: paths and what is said of them, in order.
+pub(crate) fn specified(
+    specification: &RawDocument,
+) -> Result<Vec<(String, Specified)>, DocumentError> {
+    let mut paths = Vec::new();
+    flatten(specification, "", &mut paths)?;
+    Ok(paths)
+}
+
+fn flatten(
+    specification: &RawDocument,
+    prefix: &str,
+    paths: &mut Vec<(String, Specified)>,
+) -> Result<(), DocumentError> {
+    for field in raw::elements(specification) {
+        let path = match prefix {
+            "" => field.name.to_owned(),
+            prefix => format!("{prefix}.{}", field.name),
+        };
+        if path.ends_with(".$") {
+            return Err(DocumentError::new(
+                ErrorKind::CommandNotSupported,
+                format!("Positional projection '{path}' is not supported"),
+            ));
+        }
+        check_path(&path)?;
+        let value = field.value();
+        let said = match value {
+            RawBsonRef::Boolean(true) => Specified::Include,
+            RawBsonRef::Boolean(false) => Specified::Exclude,
+            RawBsonRef::Document(nested) => match raw::elements(nested).next() {
+                None => {
+                    return Err(DocumentError::location(
+                        51270,
+                        format!(
+                            "An empty sub-projection is not a valid value. Found empty object at path {path}"
+                        ),
+                    ));
+                }
+                Some(first) if first.name.starts_with('$') => operator(nested, value)?,
+                Some(_) => {
+                    flatten(nested, &path, paths)?;
+                    continue;
+                }
+            },
+            other => match Numeric::of(other) {
+                Some(number) if number.is_zero() => Specified::Exclude,
+                Some(_) => Specified::Include,
+                None => Specified::Computed(raw::owned(other)),
+            },
+        };
+        paths.push((path, said));
+    }
+    Ok(())
+}
+
+fn operator(
+    specification: &RawDocument,
+    value: RawBsonRef<'_>,
+) -> Result<Specified, DocumentError> {
+    Ok(match array_operators::parse(specification) {
+        Ok(Some(operator)) => Specified::Operator(ArrayOperatorSpecification(operator)),
+        Ok(None) => Specified::Computed(raw::owned(value)),
+        Err(error) => return Err(error),
+    })
+}
+
+/// The projection of `find`.
+pub(super) fn projection(specification: &RawDocument) -> Result<Projection, DocumentError> {
+    Projection::from_specified(&specified(specification)?)
+}
+
+impl Projection {
+    /// Builds a projection of what is not computed; computed paths are refused.
+    pub(crate) fn from_specified(
+        paths: &[(String, Specified)],
+    ) -> Result<Projection, DocumentError> {
+        let mode = settle_mode(paths)?;
+        let mut root = Fields::new();
+        for (path, said) in paths {
+            let node = match said {
+                Specified::Include => Node::Include,
+                Specified::Exclude => Node::Exclude,
+                Specified::Operator(operator) => Node::Operator(operator.0.clone()),
+                Specified::Computed(_) => {
+                    return Err(DocumentError::new(
+                        ErrorKind::CommandNotSupported,
+                        format!(
+                            "Computed field '{path}' is not supported in a find projection; use the aggregation \
+                             stage $project"
+                        ),
+                    ));
+                }
+            };
+            insert(&mut root, path, path, node)?;
+        }
+        if mode == Mode::Inclusion && !root.iter().any(|(name, _)| name == "_id") {
+            root.push(("_id".to_owned(), Node::Include));
+        }
+        if mode == Mode::Exclusion {
+            // `{a: 0, _id: 1}` only says what is the case anyway.
+            root.retain(|(_, node)| !matches!(node, Node::Include));
+        }
+        Ok(Projection { mode, root })
+    }
+}
+
+fn settle_mode(paths: &[(String, Specified)]) -> Result<Mode, DocumentError> {
+    let mut mode = None;
+    for (path, said) in paths.iter().filter(|(path, _)| path != "_id") {
+        let wanted = match said {
+            Specified::Include => Mode::Inclusion,
+            Specified::Exclude => Mode::Exclusion,
+            Specified::Operator(_) | Specified::Computed(_) => continue,
+        };
+        match mode {
+            Some(Mode::Inclusion) if wanted == Mode::Exclusion => {
+                return Err(DocumentError::location(
+                    31254,
+                    format!("Cannot do exclusion on field {path} in inclusion projection"),
+                ));
+            }
+            Some(Mode::Exclusion) if wanted == Mode::Inclusion => {
+                return Err(DocumentError::location(
+                    31253,
+                    format!("Cannot do inclusion on field {path} in exclusion projection"),
+                ));
+            }
+            _ => mode = Some(wanted),
+        }
+    }
+    let only_id = || match paths.iter().find(|(path, _)| path == "_id") {
+        Some((_, Specified::Include)) => Mode::Inclusion,
+        _ => Mode::Exclusion,
+    };
+    let matches_elements = paths.iter().any(|(_, said)| {
+        matches!(
+            said,
+            Specified::Operator(ArrayOperatorSpecification(ArrayOperator::ElementMatch(_)))
+        )
+    });
+    Ok(match mode {
+        Some(mode) => mode,
+        None if matches_elements => Mode::Inclusion,
+        None => only_id(),
+    })
+}
+
+fn insert(
+    fields: &mut Fields,
+    path: &str,
+    rest: &str,
+    node: Node,
+) -> Result<(), DocumentError> {
+    let (name, below) = match rest.split_once('.') {
+        Some((name, below)) => (name, Some(below)),
+        None => (rest, None),
+    };
+    let known = fields.iter_mut().find(|(known, _)| known == name);
+    match (known, below) {
+        (None, None) => fields.push((name.to_owned(), node)),
+        (None, Some(below)) => {
+            let mut nested = Fields::new();
+            insert(&mut nested, path, below, node)?;
+            fields.push((name.to_owned(), Node::Below(nested)));
+        }
+        (Some((_, Node::Below(nested))), Some(below)) => insert(nested, path, below, node)?,
+        (Some(_), Some(below)) => {
+            return Err(DocumentError::location(
+                31249,
+                format!("Path collision at {path} remaining portion {below}"),
+            ));
+        }
+        (Some(_), None) => {
+            return Err(DocumentError::location(
+                31250,
+                format!("Path collision at {path}"),
+            ));
+        }
+    }
+    Ok(())
+}

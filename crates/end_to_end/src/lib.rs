@@ -1,0 +1,355 @@
+//! A cluster of real `cstore` processes on this machine, to be killed, paused and started again by tests.
+//!
+//! Every member has its own directory, ports and process. What they print goes into a file beside their data, whose path a
+//! failing test names.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use mongodb::Client;
+use mongodb::options::{ClientOptions, ServerAddress};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long anything that should happen soon may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test, built by cargo in the profile of this test.
+pub fn cstore() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let mut directory = std::env::current_exe().expect("a test has a path");
+        directory.pop();
+        if directory.ends_with("deps") {
+            directory.pop();
+        }
+        let release = directory.ends_with("release");
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--package", "server", "--bin", "cstore"]);
+        build.arg("--target-dir").arg(
+            directory
+                .parent()
+                .expect("the profile's directory has a parent"),
+        );
+        if release {
+            build.arg("--release");
+        }
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(
+            build.status().expect("cargo runs").success(),
+            "cstore builds"
+        );
+        directory.join("cstore")
+    })
+}
+
+/// One member's process and how to start it again.
+struct Member {
+    listen: String,
+    peer_listen: String,
+    admin_listen: String,
+    data_dir: PathBuf,
+    join: Option<String>,
+    process: Option<Child>,
+}
+
+/// Members of one cluster; all are killed when it is dropped.
+pub struct Cluster {
+    members: Vec<Member>,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+fn free_addresses(count: usize) -> Vec<String> {
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"))
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("bound").to_string())
+        .collect()
+}
+
+impl Cluster {
+    /// Starts `count` members and waits until all of them vote.
+    pub async fn start(count: usize) -> Cluster {
+        Self::start_with(count, &[]).await
+    }
+
+    /// Starts `count` members with further arguments to `cstore serve`.
+    pub async fn start_with(count: usize, arguments: &[&str]) -> Cluster {
+        let parent = cstore().parent().expect("the program is in a directory");
+        let directory = tempfile::Builder::new()
+            .prefix("cluster-")
+            .tempdir_in(parent)
+            .expect("writable target directory");
+        let addresses = free_addresses(3 * count);
+        let members = (0..count)
+            .map(|k| Member {
+                listen: addresses[3 * k].clone(),
+                peer_listen: addresses[3 * k + 1].clone(),
+                admin_listen: addresses[3 * k + 2].clone(),
+                data_dir: directory.path().join(format!("node-{k}")),
+                join: (k > 0).then(|| addresses[1].clone()),
+                process: None,
+            })
+            .collect();
+        let arguments = arguments
+            .iter()
+            .map(|argument| (*argument).to_owned())
+            .collect();
+        let mut cluster = Cluster {
+            members,
+            arguments,
+            directory,
+        };
+        for member in 0..count {
+            cluster.start_member(member);
+        }
+        cluster.wait_for_voters(count).await;
+        cluster
+    }
+
+    /// Members, running or not.
+    pub fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Where `member` takes drivers.
+    pub fn listen(&self, member: usize) -> &str {
+        &self.members[member].listen
+    }
+
+    /// Where `member` keeps its data.
+    pub fn data_dir(&self, member: usize) -> &Path {
+        &self.members[member].data_dir
+    }
+
+    /// What a user would give a driver.
+    pub fn uri(&self) -> String {
+        let hosts: Vec<&str> = self
+            .members
+            .iter()
+            .map(|member| member.listen.as_str())
+            .collect();
+        format!("mongodb://{}/?replicaSet=cstore", hosts.join(","))
+    }
+
+    /// A driver on the whole cluster, with its default settings.
+    pub async fn client(&self) -> Client {
+        Client::with_uri_str(self.uri())
+            .await
+            .expect("the connection string is right")
+    }
+
+    /// A driver on one member alone.
+    pub async fn direct(&self, member: usize) -> Client {
+        let address = ServerAddress::parse(&self.members[member].listen).expect("an address");
+        let mut options = ClientOptions::builder()
+            .hosts(vec![address])
+            .direct_connection(true)
+            .build();
+        options.server_selection_timeout = Some(Duration::from_secs(5));
+        Client::with_options(options).expect("the options are right")
+    }
+
+    /// Starts a member's process, which must not run.
+    pub fn start_member(&mut self, member: usize) {
+        let log = self.directory.path().join(format!("node-{member}.log"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("writable");
+        let member = &mut self.members[member];
+        assert!(member.process.is_none(), "it runs already");
+        let mut command = Command::new(cstore());
+        command.arg("serve").arg("--data-dir").arg(&member.data_dir);
+        command.args([
+            "--listen",
+            &member.listen,
+            "--peer-listen",
+            &member.peer_listen,
+        ]);
+        command.args(["--admin-listen", &member.admin_listen]);
+        if let Some(address) = &member.join {
+            command.args(["--join", address]);
+        }
+        command.args(&self.arguments);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        member.process = Some(command.spawn().expect("cstore starts"));
+    }
+
+    fn pid(&self, member: usize) -> Pid {
+        Pid::from_child(
+            self.members[member]
+                .process
+                .as_ref()
+                .expect("the member runs"),
+        )
+    }
+
+    /// The process id of a running member.
+    pub fn process_id(&self, member: usize) -> u32 {
+        self.members[member]
+            .process
+            .as_ref()
+            .expect("the member runs")
+            .id()
+    }
+
+    /// SIGKILL; waits for the end.
+    pub fn kill(&mut self, member: usize) {
+        let mut process = self.members[member]
+            .process
+            .take()
+            .expect("the member runs");
+        process.kill().expect("it can be killed");
+        process.wait().expect("it can be waited for");
+    }
+
+    /// SIGTERM; waits for the end and returns whether it was a success.
+    pub fn stop(&mut self, member: usize) -> bool {
+        kill_process(self.pid(member), Signal::TERM).expect("it can be signalled");
+        let mut process = self.members[member]
+            .process
+            .take()
+            .expect("the member runs");
+        process.wait().expect("it can be waited for").success()
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self, member: usize) {
+        kill_process(self.pid(member), Signal::STOP).expect("it can be signalled");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, member: usize) {
+        kill_process(self.pid(member), Signal::CONT).expect("it can be signalled");
+    }
+
+    /// What a member printed.
+    pub fn log(&self, member: usize) -> String {
+        let path = self.directory.path().join(format!("node-{member}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The member that takes writes; waits for one.
+    pub async fn leader(&self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for member in (0..self.size()).filter(|member| self.members[*member].process.is_some())
+            {
+                if let Ok(hello) = self.command(member, doc! { "hello": 1 }).await
+                    && hello.get_bool("isWritablePrimary") == Ok(true)
+                {
+                    return member;
+                }
+            }
+            self.pause_before_asking_again(deadline, "nobody leads")
+                .await;
+        }
+    }
+
+    /// Runs a command on one member's `admin` database.
+    pub async fn command(
+        &self,
+        member: usize,
+        command: Document,
+    ) -> mongodb::error::Result<Document> {
+        self.direct(member)
+            .await
+            .database("admin")
+            .run_command(command)
+            .await
+    }
+
+    /// Waits until `count` members vote.
+    pub async fn wait_for_voters(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for member in 0..self.size() {
+                let Ok(status) = self.command(member, doc! { "cstoreStatus": 1 }).await else {
+                    continue;
+                };
+                let members = status.get_array("members").cloned().unwrap_or_default();
+                let votes = |member: &bson::Bson| {
+                    member
+                        .as_document()
+                        .is_some_and(|member| member.get_bool("voter") == Ok(true))
+                };
+                if members.iter().filter(|member| votes(member)).count() == count {
+                    return;
+                }
+            }
+            self.pause_before_asking_again(deadline, "the members do not all vote")
+                .await;
+        }
+    }
+
+    /// Hashes of every collection on every member, at one index that all of them have applied.
+    pub async fn hashes(&self) -> Vec<Document> {
+        let leader = self.leader().await;
+        let deadline = Instant::now() + PATIENCE;
+        let first = self
+            .command(leader, doc! { "cstoreHash": 1 })
+            .await
+            .expect("the leader hashes its collections");
+        let index = first.get_i64("index").expect("the hash names its index");
+        let mut hashes = Vec::new();
+        for member in 0..self.size() {
+            loop {
+                match self
+                    .command(member, doc! { "cstoreHash": 1, "atIndex": index })
+                    .await
+                {
+                    Ok(reply) => {
+                        hashes.push(
+                            reply
+                                .get_document("collections")
+                                .expect("the collections' hashes")
+                                .clone(),
+                        );
+                        break;
+                    }
+                    Err(error) => {
+                        self.pause_before_asking_again(deadline, &error.to_string())
+                            .await
+                    }
+                }
+            }
+        }
+        hashes
+    }
+
+    async fn pause_before_asking_again(&self, deadline: Instant, what: &str) {
+        if Instant::now() > deadline {
+            for member in 0..self.size() {
+                eprintln!("--- node {member}:\n{}", self.log(member));
+            }
+            panic!("{what}, {PATIENCE:?} long");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            if let Some(mut process) = member.process.take() {
+                // It may have ended by itself.
+                process.kill().ok();
+                process.wait().ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Nothing acknowledged is lost and nothing happens twice, whatever dies: writers with the driver's default settings on
+//! one side, SIGKILL and SIGSTOP on the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use end_to_end::{Cluster, PATIENCE};
+use futures_util::TryStreamExt;
+use mongodb::{Client, Collection};
+
+/// Writers that insert and increment until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    tasks: Vec<tokio::task::JoinHandle<Written>>,
+}
+
+/// What one writer was told had happened.
+struct Written {
+    writer: i64,
+    inserted: Vec<i64>,
+    increments: i64,
+}
+
+impl Load {
+    fn start(client: &Client, writers: i64) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let tasks = (0..writers)
+            .map(|writer| {
+                let database = client.database("load");
+                let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+                let (inserts, counters) = (
+                    database.collection("inserts"),
+                    database.collection("counters"),
+                );
+                tokio::spawn(write(writer, inserts, counters, stop, acknowledged))
+            })
+            .collect();
+        Load {
+            stop,
+            acknowledged,
+            tasks,
+        }
+    }
+
+    /// Waits until `count` more operations are acknowledged.
+    async fn progress(&self, count: u64) -> Duration {
+        let start = Instant::now();
+        let goal = self.acknowledged.load(Ordering::Acquire) + count;
+        while self.acknowledged.load(Ordering::Acquire) < goal {
+            assert!(start.elapsed() < PATIENCE, "no progress");
+            assert!(
+                !self.tasks.iter().any(tokio::task::JoinHandle::is_finished),
+                "a writer failed"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        start.elapsed()
+    }
+
+    async fn finish(self) -> Vec<Written> {
+        self.stop.store(true, Ordering::Release);
+        let mut written = Vec::new();
+        for task in self.tasks {
+            written.push(task.await.expect("no driver error reaches the application"));
+        }
+        written
+    }
+}
+
+async fn write(
+    writer: i64,
+    inserts: Collection<Document>,
+    counters: Collection<Document>,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+) -> Written {
+    let mut written = Written {
+        writer,
+        inserted: Vec::new(),
+        increments: 0,
+    };
+    counters
+        .insert_one(doc! { "_id": writer, "n": 0_i64 })
+        .await
+        .expect("inserts");
+    for sequence in 0.. {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        let id = writer * 1_000_000 + sequence;
+        inserts
+            .insert_one(doc! { "_id": id, "writer": writer })
+            .await
+            .expect("inserts");
+        written.inserted.push(id);
+        let outcome = counters
+            .update_one(doc! { "_id": writer }, doc! { "$inc": { "n": 1_i64 } })
+            .await
+            .expect("increments");
+        assert_eq!(outcome.modified_count, 1);
+        written.increments += 1;
+        acknowledged.fetch_add(2, Ordering::AcqRel);
+    }
+    written
+}
+
+/// Everything acknowledged is there, once, and the members agree.
+async fn verify(cluster: &Cluster, client: &Client, written: Vec<Written>) {
+    let database = client.database("load");
+    let found: Vec<Document> = database
+        .collection::<Document>("inserts")
+        .find(doc! {})
+        .await
+        .expect("reads")
+        .try_collect()
+        .await
+        .expect("reads on");
+    let found: BTreeSet<i64> = found
+        .iter()
+        .map(|document| document.get_i64("_id").expect("an id"))
+        .collect();
+    for writer in &written {
+        let missing: Vec<_> = writer
+            .inserted
+            .iter()
+            .filter(|id| !found.contains(id))
+            .collect();
+        assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
+        let counter = database
+            .collection::<Document>("counters")
+            .find_one(doc! { "_id": writer.writer })
+            .await;
+        let counter = counter.expect("reads").expect("the counter is there");
+        assert_eq!(
+            counter.get_i64("n"),
+            Ok(writer.increments),
+            "writer {}",
+            writer.writer
+        );
+    }
+    let acknowledged: usize = written.iter().map(|writer| writer.inserted.len()).sum();
+    assert_eq!(
+        found.len(),
+        acknowledged,
+        "nothing is there that was not acknowledged"
+    );
+    let hashes = cluster.hashes().await;
+    assert!(
+        hashes.windows(2).all(|pair| pair[0] == pair[1]),
+        "the members differ: {hashes:#?}"
+    );
+}
+
+fn kills() -> usize {
+    std::env::var("CSTORE_TEST_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_lost_when_leader_after_leader_is_killed() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let load = Load::start(&client, 16);
+    load.progress(200).await;
+    let mut times = Vec::new();
+    for _ in 0..kills() {
+        let leader = cluster.leader().await;
+        cluster.kill(leader);
+        times.push(load.progress(1).await);
+        load.progress(100).await;
+        cluster.start_member(leader);
+        load.progress(100).await;
+    }
+    times.sort();
+    println!("from kill -9 of the leader to the next acknowledged write: {times:?}");
+    let written = load.finish().await;
+    verify(&cluster, &client, written).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_lost_when_all_members_are_killed_at_once() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let load = Load::start(&client, 16);
+    load.progress(400).await;
+    for member in 0..3 {
+        cluster.kill(member);
+    }
+    for member in 0..3 {
+        cluster.start_member(member);
+    }
+    load.progress(400).await;
+    let written = load.finish().await;
+    verify(&cluster, &client, written).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_stop_of_the_leader_loses_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let load = Load::start(&client, 8);
+    load.progress(100).await;
+    let leader = cluster.leader().await;
+    assert!(
+        cluster.stop(leader),
+        "a clean stop is a success: {}",
+        cluster.log(leader)
+    );
+    load.progress(200).await;
+    cluster.start_member(leader);
+    load.progress(100).await;
+    let written = load.finish().await;
+    verify(&cluster, &client, written).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_acknowledged_and_nothing_stale_is_read() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let things = client.database("test").collection::<Document>("things");
+    things.insert_one(doc! { "_id": 0 }).await.expect("inserts");
+    let leader = cluster.leader().await;
+    let others: Vec<usize> = (0..3).filter(|member| *member != leader).collect();
+    others.iter().for_each(|member| cluster.pause(*member));
+
+    let direct = cluster.direct(leader).await;
+    let lonely = direct.database("test").collection::<Document>("things");
+    let limit = Duration::from_secs(3);
+    let write = tokio::time::timeout(limit, lonely.insert_one(doc! { "_id": 1 })).await;
+    assert!(
+        !matches!(write, Ok(Ok(_))),
+        "a write without a majority was acknowledged: {write:?}"
+    );
+    let read = tokio::time::timeout(limit, lonely.find_one(doc! { "_id": 0 })).await;
+    assert!(
+        !matches!(read, Ok(Ok(_))),
+        "a read without a majority was answered: {read:?}"
+    );
+
+    cluster.resume(others[0]);
+    let start = Instant::now();
+    things
+        .insert_one(doc! { "_id": 2 })
+        .await
+        .expect("writes go on");
+    println!(
+        "from one coming back to the next acknowledged write: {:?}",
+        start.elapsed()
+    );
+    assert!(
+        things
+            .find_one(doc! { "_id": 2 })
+            .await
+            .expect("reads go on")
+            .is_some()
+    );
+    cluster.resume(others[1]);
+}

@@ -1,0 +1,143 @@
+//! The apply thread's work: committed entries into the state machine, one by one, and answers to those who wait.
+//!
+//! Promises: entries are applied in order, each once; a waiter hears of its own entry only after it is applied; the
+//! memtable is rotated only between entries. A storage fault ends the node: it is never answered to a client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use consensus::{Entry, EntryKind, LogIndex, Membership};
+use parking_lot::RwLock;
+use peer_transport::JoinReply;
+use platform::Disk;
+use state_machine::{Reader, StateMachine, StorageFault};
+use storage_engine::{Engine, LsmEngine};
+
+use crate::applied_waiters::AppliedWaiters;
+use crate::config::MemberContext;
+use crate::engine_dirs;
+use crate::entry_codec::encode_membership;
+use crate::events::{ApplyWork, Event, ProposeOutcome, Staged, Waiter};
+use crate::mailbox::Mailbox;
+
+/// Entries after which waiting reads are let through, so that a long batch does not hold them up.
+const RELEASE_EVERY: u64 = 64;
+
+/// Opens the engine in a directory; the node's settings and callbacks are inside.
+pub(crate) type OpenEngine =
+    Box<dyn Fn(&std::path::Path) -> Result<Arc<LsmEngine>, StorageFault> + Send>;
+
+/// Owns the state machine.
+pub(crate) struct ApplyWorker<D: Disk> {
+    pub machine: StateMachine,
+    pub engine: Arc<LsmEngine>,
+    pub open_engine: OpenEngine,
+    pub disk: D,
+    pub engine_root: PathBuf,
+    pub cluster_id: [u8; 16],
+    pub reader: Arc<RwLock<Reader>>,
+    pub waiters: Arc<AppliedWaiters>,
+    pub core: Arc<Mailbox<Event>>,
+}
+
+impl<D: Disk> ApplyWorker<D> {
+    /// Applies everything in `work`.
+    pub fn process(&mut self, work: &mut Vec<ApplyWork>) -> Result<(), String> {
+        let mut last = None;
+        for item in work.drain(..) {
+            match item {
+                ApplyWork::Entry { entry, waiter } => {
+                    let index = entry.index.0;
+                    self.apply(entry, waiter)
+                        .map_err(|fault| fault.to_string())?;
+                    if self.machine.wants_rotate() {
+                        self.rotate();
+                    }
+                    if index.is_multiple_of(RELEASE_EVERY) {
+                        self.waiters.release(index);
+                    }
+                    last = Some(index);
+                }
+                ApplyWork::Install { staged, done } => {
+                    last = Some(self.install(staged)?);
+                    // The core thread waits for this answer, or has ended.
+                    done.try_send(()).ok();
+                }
+            }
+        }
+        if let Some(index) = last {
+            self.waiters.release(index);
+            self.core.push(Event::Applied(LogIndex(index)));
+        }
+        Ok(())
+    }
+
+    /// Flushes everything, so that the next start has nothing to replay.
+    pub fn finish(&mut self) -> Result<(), String> {
+        self.rotate();
+        self.engine.flush_all().map_err(|fault| fault.to_string())
+    }
+
+    fn rotate(&mut self) {
+        self.machine.before_rotate();
+        self.engine.rotate();
+    }
+
+    fn apply(&mut self, entry: Entry, waiter: Waiter) -> Result<(), StorageFault> {
+        let (index, term) = (entry.index.0, entry.term.0);
+        match entry.kind {
+            EntryKind::Noop => self.machine.apply_noop(index, term),
+            EntryKind::Membership(membership) => {
+                self.machine
+                    .apply_membership(index, term, &encode_membership(&membership));
+                self.answer_join(waiter, &membership);
+            }
+            EntryKind::Command(payload) => {
+                let reply = self.machine.apply(index, term, &payload)?;
+                if let Waiter::Client(done) = waiter {
+                    done(ProposeOutcome::Applied { index, reply });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_join(&self, waiter: Waiter, membership: &Membership) {
+        let Waiter::Join { directory, reply } = waiter else {
+            return;
+        };
+        let admitted = membership
+            .members
+            .iter()
+            .find(|(_, member)| MemberContext::decode(&member.context).directory == directory);
+        let answer = match admitted {
+            Some((id, _)) => JoinReply::Accepted {
+                cluster_id: self.cluster_id,
+                node_id: *id,
+                context: encode_membership(membership),
+            },
+            None => JoinReply::NotNow {
+                reason: "the member was removed again".to_owned(),
+            },
+        };
+        // The asker may have given up waiting.
+        reply.try_send(answer).ok();
+    }
+
+    /// Makes a staged snapshot the state. Snapshots that readers hold go on reading the old generation's files.
+    fn install(&mut self, staged: Staged) -> Result<u64, String> {
+        engine_dirs::make_current(&self.disk, &self.engine_root, &staged.directory)
+            .map_err(|error| error.to_string())?;
+        let engine = (self.open_engine)(&staged.directory).map_err(|fault| fault.to_string())?;
+        let machine = StateMachine::open(engine.clone()).map_err(|fault| fault.to_string())?;
+        let applied = machine.applied();
+        assert_eq!(
+            applied.index, staged.meta.position.index.0,
+            "the staged engine holds the snapshot it was staged from"
+        );
+        *self.reader.write() = machine.reader();
+        self.machine = machine;
+        self.engine = engine;
+        Ok(applied.index)
+    }
+}

@@ -1,0 +1,122 @@
+//! What a node is told at its start, and the addresses it tells the others.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use consensus::Payload;
+
+/// Settings of one replica.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Directory that holds everything this node keeps.
+    pub data_dir: PathBuf,
+    /// `HOST:PORT` the peer transport listens on.
+    pub peer_listen: String,
+    /// Addresses that clients and other members dial.
+    pub advertise: Addresses,
+    /// Peer addresses of an existing cluster to join; empty starts a cluster of one.
+    pub join: Vec<String>,
+    /// Length of a consensus tick.
+    pub tick: Duration,
+    /// Ticks without a leader before an election, lower bound.
+    pub election_ticks_min: u32,
+    /// Ticks without a leader before an election, upper bound.
+    pub election_ticks_max: u32,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: u32,
+    /// Bytes of writes kept in memory before they are flushed to tables; bounds replay after a crash.
+    pub memtable_bytes: u64,
+    /// Upper bound of the engine's block cache, bytes.
+    pub cache_bytes: u64,
+    /// Entries kept in the log behind the durable applied index for members that were away.
+    pub log_retained_entries: u64,
+}
+
+/// Most proposals and reads that may wait for the core thread.
+pub const INBOX_ITEMS_MAX: usize = 16_384;
+/// Entries a learner may lack and still count as caught up.
+pub const LEARNER_LAG_MAX: u64 = 200;
+/// Entries a connected but slow follower may hold back log truncation by.
+pub const SLOW_FOLLOWER_ENTRIES_MAX: u64 = 1_000_000;
+/// Bytes of entries the leader sends in one append.
+pub const APPEND_BYTES_MAX: usize = 1 << 20;
+/// Appends under way to one follower.
+pub const INFLIGHT_MESSAGES_MAX: usize = 64;
+/// Bytes of proposals that are not committed yet.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of entry payloads kept in memory for followers.
+pub const ENTRY_CACHE_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(APPEND_BYTES_MAX < UNCOMMITTED_BYTES_MAX);
+const _: () = assert!(LEARNER_LAG_MAX < SLOW_FOLLOWER_ENTRIES_MAX);
+
+impl NodeConfig {
+    /// The defaults of DESIGN §10 for a node at `data_dir`.
+    pub fn new(data_dir: PathBuf, peer_listen: String, advertise: Addresses) -> Self {
+        NodeConfig {
+            data_dir,
+            peer_listen,
+            advertise,
+            join: Vec::new(),
+            tick: Duration::from_millis(10),
+            election_ticks_min: 15,
+            election_ticks_max: 30,
+            heartbeat_ticks: 5,
+            memtable_bytes: 16 << 20,
+            cache_bytes: 32 << 20,
+            log_retained_entries: 50_000,
+        }
+    }
+}
+
+/// Where a member is reached. Travels as the opaque context of its membership record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// What drivers dial, `HOST:PORT`.
+    pub client: String,
+    /// What other members dial, `HOST:PORT`.
+    pub peer: String,
+    /// Health and metrics, `HOST:PORT`.
+    pub admin: String,
+}
+
+/// A member's record: its addresses and the identity of its data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberContext {
+    /// Random identity of the member's data directory; makes a repeated join the same join.
+    pub directory: [u8; 16],
+    /// Where it is reached.
+    pub addresses: Addresses,
+}
+
+impl MemberContext {
+    /// `key=value` lines; unknown keys are left to newer versions.
+    pub fn encode(&self) -> Payload {
+        let text = format!(
+            "directory={}\nclient={}\npeer={}\nadmin={}\n",
+            crate::identity::hex(&self.directory),
+            self.addresses.client,
+            self.addresses.peer,
+            self.addresses.admin
+        );
+        text.into_bytes().into()
+    }
+
+    /// Reads what [`MemberContext::encode`] wrote. Missing keys stay empty.
+    pub fn decode(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let mut context = MemberContext::default();
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            match key {
+                "directory" => {
+                    context.directory = crate::identity::unhex(value).unwrap_or_default()
+                }
+                "client" => context.addresses.client = value.to_owned(),
+                "peer" => context.addresses.peer = value.to_owned(),
+                "admin" => context.addresses.admin = value.to_owned(),
+                _ => {}
+            }
+        }
+        context
+    }
+}

@@ -1,0 +1,460 @@
+//! The core: one replica's consensus and everything that waits for it, as a function of events.
+//!
+//! Promises: `process` does no I/O and takes no time but the processor's; every waiter is answered exactly once
+//! (applied, refused, or unknown when leadership is lost). Reads are answered only with an index that
+//! consensus confirmed. Proposals of one drain are stepped together, so a batch costs one append per follower.
+//!
+//! Assumes: the caller carries out [`Outputs`] in the order `install`, `log`, `send_now`, `apply`, and feeds back
+//! `Durable` and `Applied`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use consensus::{
+    Entry, Envelope, Fetch, Input, LogIndex, LogPosition, MembershipChange, NodeId, Proposal,
+    ProposalId, ProposalResult, ReadTicket, Replica, RoleName,
+};
+use peer_transport::{JoinReply, JoinRequest, PeerAddress};
+
+use crate::config::{LEARNER_LAG_MAX, MemberContext, SLOW_FOLLOWER_ENTRIES_MAX};
+use crate::events::{
+    ApplyWork, Event, LogWork, ProposeOutcome, ReadDone, ReadError, Staged, Waiter,
+};
+
+/// A call to make once the effects are on their way.
+pub(crate) type Answer = Box<dyn FnOnce() + Send>;
+
+/// What one round of events asks of the other threads.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    pub install: Option<Staged>,
+    pub log: Vec<LogWork>,
+    pub send_now: Vec<Envelope>,
+    pub apply: Vec<ApplyWork>,
+    /// Reads to answer once this index is applied.
+    pub reads: Vec<(LogIndex, ReadDone)>,
+    pub fetch: Vec<Fetch>,
+    pub send_snapshot: Vec<NodeId>,
+    pub answers: Vec<Answer>,
+    pub status_changed: bool,
+}
+
+/// One replica between its inbox and its workers.
+pub(crate) struct Core {
+    replica: Replica,
+    cluster_id: [u8; 16],
+    log_retained_entries: u64,
+    /// Proposed, consensus has not said where.
+    proposed: BTreeMap<ProposalId, Waiter>,
+    /// In the log, not applied; ascending.
+    appended: VecDeque<(LogPosition, Waiter)>,
+    reads: BTreeMap<ReadTicket, ReadDone>,
+    next_id: u64,
+    durable: consensus::PersistPosition,
+    /// The index up to which the engine can be reopened without the log.
+    flushed: LogIndex,
+    removed: LogIndex,
+    was_writable: bool,
+    stopping: bool,
+}
+
+impl Core {
+    pub fn new(
+        replica: Replica,
+        cluster_id: [u8; 16],
+        log_retained_entries: u64,
+        flushed: LogIndex,
+    ) -> Self {
+        let removed = LogIndex(replica.first_index().0.saturating_sub(1));
+        Core {
+            replica,
+            cluster_id,
+            log_retained_entries,
+            proposed: BTreeMap::new(),
+            appended: VecDeque::new(),
+            reads: BTreeMap::new(),
+            next_id: 1,
+            durable: consensus::PersistPosition(0),
+            flushed,
+            removed,
+            was_writable: false,
+            stopping: false,
+        }
+    }
+
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// A leader takes writes and reads once it has committed an entry of its own term (Raft §8).
+    pub fn writable(&self) -> bool {
+        self.replica.role() == RoleName::Leader
+            && !self.stopping
+            && self.replica.term_at(self.replica.commit()) == Some(self.replica.term())
+    }
+
+    /// Refuses new work from now on; what is under way still ends.
+    pub fn set_stopping(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Carries out what consensus asked for when it was made.
+    pub fn begin(&mut self, effects: consensus::Effects) -> Outputs {
+        let mut out = Outputs::default();
+        self.carry_out(effects, None, &mut out);
+        out
+    }
+
+    /// Steps everything in `events` plus `ticks` ticks.
+    pub fn process(&mut self, events: &mut Vec<Event>, ticks: u32) -> Outputs {
+        let mut out = Outputs::default();
+        let mut inputs = Vec::with_capacity(events.len() + ticks as usize);
+        let mut staged = None;
+        for event in events.drain(..) {
+            self.translate(event, &mut inputs, &mut staged, &mut out);
+        }
+        inputs.extend((0..ticks).map(|_| Input::Tick));
+        if ticks > 0 {
+            self.promote_caught_up_learner(&mut inputs);
+        }
+        let effects = self.replica.step_all(inputs);
+        self.carry_out(effects, staged, &mut out);
+        self.drop_waiters_of_a_lost_leadership(&mut out);
+        self.note_writable(&mut out);
+        out
+    }
+
+    /// Answers everybody who still waits; for the end of the node.
+    pub fn abandon(&mut self) -> Vec<Answer> {
+        let mut out = Outputs::default();
+        for (_, waiter) in std::mem::take(&mut self.proposed) {
+            answer(waiter, ProposeOutcome::Unknown, &mut out);
+        }
+        for (_, waiter) in std::mem::take(&mut self.appended) {
+            answer(waiter, ProposeOutcome::Unknown, &mut out);
+        }
+        for (_, done) in std::mem::take(&mut self.reads) {
+            out.answers
+                .push(Box::new(move || done(Err(ReadError::Stopping))));
+        }
+        out.answers
+    }
+
+    fn translate(
+        &mut self,
+        event: Event,
+        inputs: &mut Vec<Input>,
+        staged: &mut Option<Staged>,
+        out: &mut Outputs,
+    ) {
+        match event {
+            Event::Propose { payload, done } => self.propose(payload, done, inputs, out),
+            Event::Read { done } => self.read(done, inputs, out),
+            Event::Received(envelopes) => inputs.extend(envelopes.into_iter().map(Input::Receive)),
+            Event::Disconnected(peer) => inputs.push(Input::PeerDisconnected(peer)),
+            Event::Join { request, reply } => self.join(request, reply, inputs, out),
+            Event::Durable(position) => {
+                self.durable = position;
+                inputs.push(Input::Durable(position));
+            }
+            Event::Applied(index) => inputs.push(Input::Applied(index)),
+            Event::Fetched { to, entries } => inputs.push(Input::EntriesFetched { to, entries }),
+            Event::SnapshotSent {
+                to,
+                position,
+                delivered,
+            } => {
+                inputs.push(Input::SnapshotSent {
+                    to,
+                    position,
+                    delivered,
+                });
+            }
+            Event::SnapshotStaged(snapshot) => {
+                inputs.push(Input::SnapshotStaged(snapshot.meta.clone()));
+                *staged = Some(snapshot);
+            }
+            Event::Flushed(index) => {
+                self.flushed = self.flushed.max(index);
+                self.remove_log_prefix(out);
+            }
+            Event::LogRemoved(position) => inputs.push(Input::LogCompacted(position)),
+            Event::TransferLeadership => {
+                if self.replica.role() == RoleName::Leader {
+                    inputs.push(Input::TransferLeadership { to: None });
+                }
+            }
+            Event::Fault(_) | Event::Stop => {}
+        }
+    }
+
+    fn propose(
+        &mut self,
+        payload: consensus::Payload,
+        done: crate::events::ProposeDone,
+        inputs: &mut Vec<Input>,
+        out: &mut Outputs,
+    ) {
+        if self.stopping {
+            out.answers
+                .push(Box::new(move || done(ProposeOutcome::Stopping)));
+            return;
+        }
+        let id = self.next_proposal(Waiter::Client(done));
+        let proposal = Proposal { id, payload };
+        match inputs.last_mut() {
+            Some(Input::Propose(batch)) => batch.push(proposal),
+            _ => inputs.push(Input::Propose(vec![proposal])),
+        }
+    }
+
+    fn next_proposal(&mut self, waiter: Waiter) -> ProposalId {
+        let id = ProposalId(self.next_id);
+        self.next_id += 1;
+        self.proposed.insert(id, waiter);
+        id
+    }
+
+    fn read(&mut self, done: ReadDone, inputs: &mut Vec<Input>, out: &mut Outputs) {
+        if self.stopping {
+            out.answers
+                .push(Box::new(move || done(Err(ReadError::Stopping))));
+            return;
+        }
+        let ticket = ReadTicket(self.next_id);
+        self.next_id += 1;
+        self.reads.insert(ticket, done);
+        match inputs.last_mut() {
+            Some(Input::Read(batch)) => batch.push(ticket),
+            _ => inputs.push(Input::Read(vec![ticket])),
+        }
+    }
+
+    /// Admits a data directory: the same directory always gets the same id, new addresses are recorded.
+    fn join(
+        &mut self,
+        request: JoinRequest,
+        reply: crossbeam_channel::Sender<JoinReply>,
+        inputs: &mut Vec<Input>,
+        out: &mut Outputs,
+    ) {
+        let mut say = |answer: JoinReply| {
+            let reply = reply.clone();
+            out.answers
+                .push(Box::new(move || drop(reply.try_send(answer))));
+        };
+        if self.replica.role() != RoleName::Leader || self.stopping {
+            let membership = self.replica.membership();
+            let leader = self
+                .replica
+                .leader()
+                .and_then(|id| membership.members.get(&id));
+            say(match leader {
+                Some(member) if self.replica.role() != RoleName::Leader => JoinReply::Redirect {
+                    leader: PeerAddress(MemberContext::decode(&member.context).addresses.peer),
+                },
+                _ => JoinReply::NotNow {
+                    reason: "the cluster has no leader at the moment".to_owned(),
+                },
+            });
+            return;
+        }
+        let context: consensus::Payload = request.context.into();
+        let membership = self.replica.membership();
+        let known = membership.members.iter().find(|(_, member)| {
+            MemberContext::decode(&member.context).directory == request.directory_id
+        });
+        let change = match known {
+            Some((id, member)) if member.context == context => {
+                say(self.accepted(*id));
+                return;
+            }
+            Some((id, _)) => MembershipChange::UpdateContext { id: *id, context },
+            None => MembershipChange::AddLearner {
+                id: NodeId(membership.next_node_id),
+                context,
+            },
+        };
+        let id = self.next_proposal(Waiter::Join {
+            directory: request.directory_id,
+            reply,
+        });
+        inputs.push(Input::ProposeMembership { id, change });
+    }
+
+    fn accepted(&self, id: NodeId) -> JoinReply {
+        let context = crate::entry_codec::encode_membership(self.replica.membership());
+        JoinReply::Accepted {
+            cluster_id: self.cluster_id,
+            node_id: id,
+            context,
+        }
+    }
+
+    /// A learner that has caught up becomes a voter without anybody asking.
+    fn promote_caught_up_learner(&mut self, inputs: &mut Vec<Input>) {
+        if !self.writable() {
+            return;
+        }
+        let membership = self.replica.membership();
+        if membership.members.len() == membership.voters.len()
+            || membership != self.replica.committed_membership()
+        {
+            return;
+        }
+        let last = self.replica.last().index.0;
+        let caught_up = self.replica.progress().into_iter().find(|(id, progress)| {
+            !membership.voters.contains(id)
+                && progress.recently_active
+                && progress
+                    .match_index
+                    .is_some_and(|index| index.0 + LEARNER_LAG_MAX >= last)
+        });
+        if let Some((learner, _)) = caught_up {
+            let id = self.next_proposal(Waiter::Nobody);
+            inputs.push(Input::ProposeMembership {
+                id,
+                change: MembershipChange::Promote(learner),
+            });
+        }
+    }
+
+    /// The log keeps what the engine would need after a crash and what connected followers still lack, within bounds.
+    fn remove_log_prefix(&mut self, out: &mut Outputs) {
+        let mut through = self.flushed.0.saturating_sub(self.log_retained_entries);
+        let last = self.replica.last().index.0;
+        for progress in self.replica.progress().into_values() {
+            let matched = progress.match_index.map_or(0, |index| index.0);
+            if progress.recently_active && last.saturating_sub(matched) < SLOW_FOLLOWER_ENTRIES_MAX
+            {
+                through = through.min(matched);
+            }
+        }
+        if through <= self.removed.0 {
+            return;
+        }
+        let Some(term) = self.replica.term_at(LogIndex(through)) else {
+            return;
+        };
+        self.removed = LogIndex(through);
+        out.log.push(LogWork::RemovePrefix(LogPosition {
+            index: LogIndex(through),
+            term,
+        }));
+    }
+
+    fn carry_out(
+        &mut self,
+        effects: consensus::Effects,
+        staged: Option<Staged>,
+        out: &mut Outputs,
+    ) {
+        for (id, result) in effects.proposals {
+            let waiter = self
+                .proposed
+                .remove(&id)
+                .expect("consensus answers each proposal once");
+            match result {
+                ProposalResult::Accepted(position) => self.appended.push_back((position, waiter)),
+                ProposalResult::NotLeader { leader } => {
+                    answer(waiter, ProposeOutcome::NotLeader { leader }, out)
+                }
+                ProposalResult::Overloaded => answer(waiter, ProposeOutcome::Overloaded, out),
+                ProposalResult::Refused(refusal) => {
+                    if let Waiter::Join { reply, .. } = waiter {
+                        let reason =
+                            format!("the change of membership cannot be made now: {refusal:?}");
+                        out.answers.push(Box::new(move || {
+                            drop(reply.try_send(JoinReply::NotNow { reason }))
+                        }));
+                    }
+                }
+            }
+        }
+        if let Some(meta) = effects.install_snapshot {
+            let staged = staged.expect("consensus accepts only the snapshot it was offered");
+            assert_eq!(
+                staged.meta.position, meta.position,
+                "the staged snapshot is the accepted one"
+            );
+            self.removed = meta.position.index;
+            self.flushed = self.flushed.max(meta.position.index);
+            out.install = Some(staged);
+        }
+        let must_wait = effects.sync_position > self.durable;
+        if effects.persist.is_some() || (must_wait && !effects.send_after_sync.is_empty()) {
+            out.log.push(LogWork::Persist {
+                persist: effects.persist,
+                then_send: effects.send_after_sync,
+            });
+        } else {
+            out.send_now.extend(effects.send_after_sync);
+        }
+        out.send_now.extend(effects.send_now);
+        for entry in effects.apply {
+            let waiter = self.waiter_of(&entry, out);
+            out.apply.push(ApplyWork::Entry { entry, waiter });
+        }
+        for (ticket, index) in effects.reads_ready {
+            let done = self
+                .reads
+                .remove(&ticket)
+                .expect("consensus answers each read once");
+            out.reads.push((index, done));
+        }
+        for ticket in effects.reads_failed {
+            let done = self
+                .reads
+                .remove(&ticket)
+                .expect("consensus answers each read once");
+            out.answers
+                .push(Box::new(move || done(Err(ReadError::NoLeader))));
+        }
+        out.fetch.extend(effects.fetch);
+        out.send_snapshot.extend(effects.send_snapshot);
+        out.status_changed |= effects.status_changed;
+    }
+
+    /// The one who proposed `entry` here; those whose place in the log another leader's entry took learn that.
+    fn waiter_of(&mut self, entry: &Entry, out: &mut Outputs) -> Waiter {
+        while let Some((position, _)) = self.appended.front() {
+            if position.index > entry.index {
+                break;
+            }
+            let (position, waiter) = self.appended.pop_front().expect("the front was just seen");
+            if position.index == entry.index && position.term == entry.term {
+                return waiter;
+            }
+            answer(waiter, ProposeOutcome::Unknown, out);
+        }
+        Waiter::Nobody
+    }
+
+    fn drop_waiters_of_a_lost_leadership(&mut self, out: &mut Outputs) {
+        if self.replica.role() == RoleName::Leader || self.appended.is_empty() {
+            return;
+        }
+        for (_, waiter) in std::mem::take(&mut self.appended) {
+            answer(waiter, ProposeOutcome::Unknown, out);
+        }
+    }
+
+    fn note_writable(&mut self, out: &mut Outputs) {
+        let writable = self.writable();
+        out.status_changed |= writable != self.was_writable;
+        self.was_writable = writable;
+    }
+}
+
+/// Answers a waiter whose proposal did not get applied here.
+fn answer(waiter: Waiter, outcome: ProposeOutcome, out: &mut Outputs) {
+    match waiter {
+        Waiter::Client(done) => out.answers.push(Box::new(move || done(outcome))),
+        Waiter::Join { reply, .. } => {
+            let reason = "leadership moved while joining".to_owned();
+            out.answers.push(Box::new(move || {
+                drop(reply.try_send(JoinReply::NotNow { reason }))
+            }));
+        }
+        Waiter::Nobody => {}
+    }
+}

@@ -1,0 +1,115 @@
+//! Generations of the engine's directory.
+//!
+//! The engine lives in `engine/N/`; `engine/CURRENT` names the N in use. A snapshot is staged as generation N + 1
+//! beside the running one and becomes current by one atomic rename of `CURRENT`, so a crash at any point leaves either
+//! the old state or the new. Other generations are removed at the next start.
+
+use std::path::{Path, PathBuf};
+
+use platform::{Disk, DiskFile, OpenOptions};
+
+use crate::error::StartError;
+
+const CURRENT: &str = "CURRENT";
+const CURRENT_NEW: &str = "CURRENT.new";
+
+/// Finds the current generation, makes the first one on a fresh directory, removes the others.
+pub fn open<D: Disk>(disk: &D, root: &Path) -> Result<PathBuf, StartError> {
+    disk.create_dir_all(root)
+        .map_err(|source| StartError::io("create", root, source))?;
+    let generation = match read_current(disk, root)? {
+        Some(generation) => generation,
+        None => {
+            commit(disk, root, 1)?;
+            1
+        }
+    };
+    let keep = generation.to_string();
+    for entry in disk
+        .list(root)
+        .map_err(|source| StartError::io("list", root, source))?
+    {
+        if entry.name != keep && entry.name.parse::<u64>().is_ok() {
+            let path = root.join(&entry.name);
+            disk.remove_dir_all(&path)
+                .map_err(|source| StartError::io("remove", &path, source))?;
+        }
+    }
+    Ok(root.join(keep))
+}
+
+/// The directory in which the generation after the current one is to be staged; emptied if it exists.
+pub fn stage<D: Disk>(disk: &D, root: &Path) -> Result<PathBuf, StartError> {
+    let generation = read_current(disk, root)?.unwrap_or(0) + 1;
+    let path = root.join(generation.to_string());
+    if disk
+        .exists(&path)
+        .map_err(|source| StartError::io("look for", &path, source))?
+    {
+        disk.remove_dir_all(&path)
+            .map_err(|source| StartError::io("remove", &path, source))?;
+    }
+    Ok(path)
+}
+
+/// Makes a staged directory the current generation.
+pub fn make_current<D: Disk>(disk: &D, root: &Path, staged: &Path) -> Result<(), StartError> {
+    let generation = staged
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.parse().ok())
+        .expect("a staged directory is named by `stage`");
+    commit(disk, root, generation)
+}
+
+fn read_current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartError> {
+    let path = root.join(CURRENT);
+    if !disk
+        .exists(&path)
+        .map_err(|source| StartError::io("look for", &path, source))?
+    {
+        return Ok(None);
+    }
+    let fail = |source| StartError::io("read", &path, source);
+    let file = disk
+        .open(
+            &path,
+            OpenOptions {
+                create: false,
+                create_new: false,
+                write: false,
+            },
+        )
+        .map_err(fail)?;
+    let mut bytes = [0; 32];
+    let count = file.read_at(&mut bytes, 0).map_err(fail)?;
+    let text = String::from_utf8_lossy(&bytes[..count]);
+    match text.trim().parse() {
+        Ok(generation) => Ok(Some(generation)),
+        Err(_) => Err(StartError::Inconsistent {
+            path,
+            what: format!("it should hold a number, it holds {text:?}"),
+        }),
+    }
+}
+
+fn commit<D: Disk>(disk: &D, root: &Path, generation: u64) -> Result<(), StartError> {
+    let path = root.join(CURRENT_NEW);
+    let fail = |source| StartError::io("write", &path, source);
+    let file = disk
+        .open(
+            &path,
+            OpenOptions {
+                create: true,
+                create_new: false,
+                write: true,
+            },
+        )
+        .map_err(fail)?;
+    let text = format!("{generation}\n");
+    file.set_len(text.len() as u64).map_err(fail)?;
+    file.write_all_at(text.as_bytes(), 0).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    disk.rename(&path, &root.join(CURRENT)).map_err(fail)?;
+    disk.sync_dir(root).map_err(fail)
+}

@@ -1,0 +1,140 @@
+//! What the node's threads tell each other.
+
+use std::path::PathBuf;
+
+use consensus::{
+    Entry, Envelope, LogIndex, LogPosition, NodeId, Payload, Persist, PersistPosition, SnapshotMeta,
+};
+use crossbeam_channel::Sender;
+use peer_transport::{JoinReply, JoinRequest};
+use state_machine::Reply;
+
+/// How a proposal ended.
+#[derive(Debug)]
+pub enum ProposeOutcome {
+    /// Committed, durable and applied at this index.
+    Applied {
+        /// Its log index.
+        index: u64,
+        /// The state machine's answer.
+        reply: Reply,
+    },
+    /// This member does not lead; nothing was proposed.
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// Leadership was lost after the proposal was made: it may or may not take effect.
+    Unknown,
+    /// Too much is waiting; nothing was proposed. Retry after a pause.
+    Overloaded,
+    /// The node is stopping; nothing was proposed.
+    Stopping,
+}
+
+/// Why a read cannot be served here and now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadError {
+    /// No leader confirmed the read.
+    NoLeader,
+    /// Too many reads wait.
+    Overloaded,
+    /// The node is stopping.
+    Stopping,
+}
+
+/// Called once with a proposal's outcome, on a thread of the node: it must be quick.
+pub type ProposeDone = Box<dyn FnOnce(ProposeOutcome) + Send>;
+/// Called once with the index that is safe to read at, on a thread of the node: it must be quick.
+pub type ReadDone = Box<dyn FnOnce(Result<u64, ReadError>) + Send>;
+
+/// Who waits for a proposal.
+pub(crate) enum Waiter {
+    Client(ProposeDone),
+    Join {
+        directory: [u8; 16],
+        reply: Sender<JoinReply>,
+    },
+    /// The node's own housekeeping: nobody.
+    Nobody,
+}
+
+/// Inputs of the core thread.
+pub(crate) enum Event {
+    Propose {
+        payload: Payload,
+        done: ProposeDone,
+    },
+    Read {
+        done: ReadDone,
+    },
+    Received(Vec<Envelope>),
+    Disconnected(NodeId),
+    Join {
+        request: JoinRequest,
+        reply: Sender<JoinReply>,
+    },
+    Durable(PersistPosition),
+    Applied(LogIndex),
+    Fetched {
+        to: NodeId,
+        entries: Vec<Entry>,
+    },
+    SnapshotSent {
+        to: NodeId,
+        position: LogPosition,
+        delivered: bool,
+    },
+    SnapshotStaged(Staged),
+    Flushed(LogIndex),
+    LogRemoved(LogPosition),
+    TransferLeadership,
+    Fault(String),
+    Stop,
+}
+
+/// A snapshot that arrived whole and lies durable beside the engine.
+pub(crate) struct Staged {
+    pub meta: SnapshotMeta,
+    pub directory: PathBuf,
+    /// Keeps another snapshot from being staged over this one until it is installed or refused.
+    #[allow(dead_code, reason = "held for its drop")]
+    pub guard: Box<dyn Send>,
+}
+
+/// Work of the log thread.
+pub(crate) enum LogWork {
+    /// Write, sync, then send.
+    Persist {
+        persist: Option<Persist>,
+        then_send: Vec<Envelope>,
+    },
+    /// Entries up to here are no longer needed.
+    RemovePrefix(LogPosition),
+}
+
+/// Work of the apply thread.
+pub(crate) enum ApplyWork {
+    Entry {
+        entry: Entry,
+        waiter: Waiter,
+    },
+    /// Replace the whole state; answer when done.
+    Install {
+        staged: Staged,
+        done: Sender<()>,
+    },
+}
+
+/// Work of the background thread: what may take long and must not hold up the others.
+pub(crate) enum BackgroundWork {
+    Fetch {
+        to: NodeId,
+        from: LogIndex,
+        bytes_max: usize,
+    },
+    SendSnapshot {
+        to: NodeId,
+        term: consensus::Term,
+    },
+}

@@ -1,0 +1,46 @@
+//! One replica: consensus, log, state machine and transport joined.
+//!
+//! Promises: a write is answered only when a majority has it on disk and this member has applied it; a read index is
+//! given only after a majority confirmed the leader; after any failure of this machine's storage nothing is
+//! answered any more and [`Node::wait`] says why.
+//!
+//! Shape: four threads, each with an inbox it drains whole. The core thread steps consensus and touches no disk; the log
+//! thread appends and syncs; the apply thread runs the state machine; the background thread does what may take long.
+//! Each thread's work is a plain function of its inbox (`core`, `log_worker`, `apply_worker`, `background`), so a simulator
+//! can call them in its own order; only `threads` knows that threads exist.
+//!
+//! Not in here: MongoDB, HTTP, operating-system calls (they are `platform`'s), test hooks.
+#![forbid(unsafe_code)]
+
+mod applied_waiters;
+mod apply_worker;
+mod background;
+mod config;
+mod core;
+mod engine_dirs;
+mod entry_codec;
+mod error;
+mod events;
+mod handle;
+mod housekeeping;
+mod identity;
+mod inbound;
+mod log_worker;
+mod mailbox;
+mod peers;
+mod start;
+mod status;
+mod threads;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Addresses, MemberContext, NodeConfig};
+pub use consensus::{NodeId, RoleName, Term};
+pub use error::{ExitReason, StartError};
+pub use events::{ProposeDone, ProposeOutcome, ReadDone, ReadError};
+pub use handle::Node;
+pub use identity::hex;
+pub use inbound::RequestHandler;
+pub use start::Platform;
+pub use status::{Indices, NodeStatus, Observer};

@@ -1,0 +1,99 @@
+//! A bounded inbox that one thread drains whole.
+//!
+//! Promises: items come out in the order they went in; `drain` returns everything that waits in one
+//! swap, so a wake-up costs one lock however many items came; a sleeping reader is woken only by
+//! the first item. An item offered with [`Mailbox::offer`] is refused when `capacity` items wait;
+//! one put in with [`Mailbox::push`] is always taken: that is for answers of the node's own threads,
+//! of which there are never more than requests under way.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// The inbox of one worker thread.
+pub struct Mailbox<T> {
+    state: Mutex<State<T>>,
+    filled: Condvar,
+    capacity: usize,
+}
+
+struct State<T> {
+    items: Vec<T>,
+    reader_sleeps: bool,
+    closed: bool,
+}
+
+impl<T> Mailbox<T> {
+    /// An empty inbox that refuses offers beyond `capacity` waiting items.
+    pub fn new(capacity: usize) -> Self {
+        assert!(
+            capacity > 0,
+            "a mailbox that takes nothing would stall its node"
+        );
+        Mailbox {
+            state: Mutex::new(State {
+                items: Vec::new(),
+                reader_sleeps: false,
+                closed: false,
+            }),
+            filled: Condvar::new(),
+            capacity,
+        }
+    }
+
+    /// Puts `item` in unless the inbox is full or closed; gives it back then.
+    pub fn offer(&self, item: T) -> Result<(), T> {
+        let mut state = self.state.lock();
+        if state.closed || state.items.len() >= self.capacity {
+            return Err(item);
+        }
+        self.put(&mut state, item);
+        Ok(())
+    }
+
+    /// Puts `item` in whatever waits already. After [`Mailbox::close`] it is dropped.
+    pub fn push(&self, item: T) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            self.put(&mut state, item);
+        }
+    }
+
+    fn put(&self, state: &mut State<T>, item: T) {
+        state.items.push(item);
+        if state.reader_sleeps {
+            state.reader_sleeps = false;
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until something is there, the inbox is closed or `timeout` is over, then moves all of it into
+    /// `into`. Returns false when the inbox is closed and empty.
+    pub fn drain(&self, into: &mut Vec<T>, timeout: Option<Duration>) -> bool {
+        let mut state = self.state.lock();
+        if state.items.is_empty() && !state.closed {
+            state.reader_sleeps = true;
+            match timeout {
+                Some(limit) => {
+                    self.filled.wait_for(&mut state, limit);
+                }
+                None => self.filled.wait(&mut state),
+            }
+            state.reader_sleeps = false;
+        }
+        into.append(&mut state.items);
+        !(state.closed && into.is_empty())
+    }
+
+    /// Whether the inbox was closed.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Takes nothing more; the reader gets what waits and is then told the end.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.filled.notify_all();
+    }
+}

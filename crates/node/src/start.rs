@@ -1,0 +1,541 @@
+//! From a directory to a running replica: lock, identity, recovery of log and engine, threads.
+//!
+//! Recovery never guesses: log and engine must fit together (`reconcile` says how), or the start is refused with what
+//! is wrong and what to do.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consensus::{
+    Config, HardState, LogIndex, LogPosition, Membership, NodeId, Recovered, Replica, Term,
+};
+use parking_lot::{Mutex, RwLock};
+use peer_transport::{JoinReply, JoinRequest, PeerAddress, Transport};
+use platform::{Clock, Disk, Entropy};
+use state_machine::StateMachine;
+use storage_engine::LsmEngine;
+use write_ahead_log::{Start, WriteAheadLog};
+
+use crate::applied_waiters::AppliedWaiters;
+use crate::apply_worker::{ApplyWorker, OpenEngine};
+use crate::background::BackgroundWorker;
+use crate::config::{
+    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_MESSAGES_MAX, MemberContext,
+    NodeConfig, UNCOMMITTED_BYTES_MAX,
+};
+use crate::core::Core;
+use crate::engine_dirs;
+use crate::entry_codec::{decode_entry, decode_hard_state, decode_membership};
+use crate::error::StartError;
+use crate::events::Event;
+use crate::handle::{Node, NodeParts};
+use crate::housekeeping::Housekeeping;
+use crate::identity::{Identity, hex, unhex};
+use crate::inbound::Inbound;
+use crate::log_worker::LogWorker;
+use crate::mailbox::Mailbox;
+use crate::peers::{GROUP, Peers};
+use crate::status::{Gauges, NodeStatus, StatusBoard};
+use crate::threads::{
+    CoreThread, Exit, Inboxes, background_work, log_dir, log_work, spawn_apply, spawn_worker,
+};
+
+/// How long a joining node looks for a member that admits it.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Holds the directory's identity while it is not admitted yet, so that a repeated join is the same join.
+const JOINING: &str = "joining";
+
+/// The machine a node runs on.
+pub struct Platform<D, C> {
+    /// Its files.
+    pub disk: D,
+    /// Its clocks.
+    pub clock: C,
+    /// Its source of randomness.
+    pub entropy: Arc<dyn Entropy + Send + Sync>,
+}
+
+impl Node {
+    /// Opens `config.data_dir` and runs a replica on it: a founder's on an empty directory, a member's after a join.
+    /// Blocks until the directory is recovered and, for a joining node, a member has admitted it.
+    pub fn start<D: Disk, C: Clock>(
+        config: NodeConfig,
+        platform: Platform<D, C>,
+    ) -> Result<Node, StartError> {
+        let Platform {
+            disk,
+            clock,
+            entropy,
+        } = platform;
+        let lock = take_directory(&disk, &config.data_dir)?;
+        let listener = peer_transport::bind(&config.peer_listen)?;
+        let identity = identity(&disk, &config, &*entropy)?;
+        let context = MemberContext {
+            directory: identity.directory,
+            addresses: config.advertise.clone(),
+        };
+
+        let core_inbox = Arc::new(Mailbox::new(INBOX_ITEMS_MAX));
+        let engine_root = config.data_dir.join("engine");
+        let open_engine = engine_opener(&config, core_inbox.clone());
+        let engine = open_engine(&engine_dirs::open(&disk, &engine_root)?)?;
+        let machine = StateMachine::open(engine.clone())?;
+        let (log, recovered) = recover(&disk, &config.data_dir, &machine, &identity)?;
+        let gauges = initial_gauges(&recovered);
+        let (replica, effects) = Replica::new(
+            consensus_config(&config, &identity, entropy.next_u64()),
+            recovered,
+        );
+        let core = Core::new(
+            replica,
+            identity.cluster_id,
+            config.log_retained_entries,
+            LogIndex(machine.applied().index),
+        );
+
+        let requests = Arc::new(RwLock::new(None));
+        let inbound = Inbound {
+            disk: disk.clone(),
+            engine_root: engine_root.clone(),
+            core: core_inbox.clone(),
+            requests: requests.clone(),
+            staging: Arc::default(),
+        };
+        let transport = Arc::new(start_transport(&identity, listener, entropy, inbound)?);
+        let peers: Arc<dyn Peers> = transport.clone();
+
+        let inboxes = Inboxes {
+            core: core_inbox.clone(),
+            log: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+            apply: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+            background: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        };
+        let reader = Arc::new(RwLock::new(machine.reader()));
+        let waiters = Arc::new(AppliedWaiters::new(gauges.clone()));
+        let board = Arc::new(StatusBoard::new(initial_status(&identity, core.replica())));
+        let exit = Arc::new(Exit::default());
+
+        let log_worker = LogWorker {
+            log,
+            group: GROUP,
+            core: core_inbox.clone(),
+            peers: peers.clone(),
+            gauges: gauges.clone(),
+        };
+        let background = BackgroundWorker {
+            id: identity.node_id,
+            log: log_worker.log.reader(),
+            reader: reader.clone(),
+            peers: peers.clone(),
+            core: core_inbox.clone(),
+        };
+        let apply_worker = ApplyWorker {
+            machine,
+            engine,
+            open_engine,
+            disk,
+            engine_root,
+            cluster_id: identity.cluster_id,
+            reader: reader.clone(),
+            waiters: waiters.clone(),
+            core: core_inbox.clone(),
+        };
+        let core_thread = CoreThread {
+            core,
+            inboxes: inboxes.clone(),
+            peers,
+            waiters: waiters.clone(),
+            board: board.clone(),
+            gauges: gauges.clone(),
+            housekeeping: Housekeeping::new(clock.clone(), reader.clone()),
+            clock,
+            tick: config.tick,
+            exit: exit.clone(),
+            ticks_to_housekeeping: 0,
+        };
+        let started = || -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
+            let core = core_inbox.clone();
+            let mut threads = vec![
+                spawn_worker(
+                    "log",
+                    inboxes.log.clone(),
+                    core.clone(),
+                    log_work(log_worker),
+                    || {},
+                )?,
+                spawn_apply(
+                    apply_worker,
+                    inboxes.apply.clone(),
+                    core.clone(),
+                    exit.clone(),
+                )?,
+                spawn_worker(
+                    "background",
+                    inboxes.background.clone(),
+                    core,
+                    background_work(background),
+                    || {},
+                )?,
+            ];
+            let builder = std::thread::Builder::new().name("core".to_owned());
+            threads.push(builder.spawn(move || core_thread.run(effects))?);
+            Ok(threads)
+        };
+        let threads = started()
+            .map_err(|source| StartError::io("start threads for", &config.data_dir, source))?;
+        let node = Node::new(NodeParts {
+            inboxes,
+            board,
+            gauges,
+            reader,
+            waiters,
+            exit,
+            transport,
+            requests,
+            threads: Mutex::new(threads),
+            lock: Mutex::new(Some(Box::new(lock))),
+        });
+        node.announce(context);
+        Ok(node)
+    }
+}
+
+/// Makes and locks the data directory; refuses one that is somebody else's.
+fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lock, StartError> {
+    disk.create_dir_all(data_dir)
+        .map_err(|source| StartError::io("create", data_dir, source))?;
+    let ours = [
+        "identity",
+        "identity.new",
+        "LOCK",
+        "wal",
+        "engine",
+        JOINING,
+        "lost+found",
+    ];
+    let entries = disk
+        .list(data_dir)
+        .map_err(|source| StartError::io("list", data_dir, source))?;
+    let has_identity = entries.iter().any(|entry| entry.name == "identity");
+    if !has_identity
+        && entries
+            .iter()
+            .any(|entry| !ours.contains(&entry.name.as_str()))
+    {
+        return Err(StartError::Foreign {
+            path: data_dir.to_owned(),
+        });
+    }
+    let path = data_dir.join("LOCK");
+    disk.lock(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => StartError::Locked {
+            path: data_dir.to_owned(),
+        },
+        _ => StartError::io("lock", &path, source),
+    })
+}
+
+fn identity<D: Disk>(
+    disk: &D,
+    config: &NodeConfig,
+    entropy: &dyn Entropy,
+) -> Result<Identity, StartError> {
+    if let Some(identity) = Identity::load(disk, &config.data_dir)? {
+        return Ok(identity);
+    }
+    let identity = if config.join.is_empty() {
+        Identity {
+            cluster_id: random_id(entropy),
+            node_id: NodeId(1),
+            directory: random_id(entropy),
+            founder: true,
+        }
+    } else {
+        let directory = joining_directory(disk, config, entropy)?;
+        let context = MemberContext {
+            directory,
+            addresses: config.advertise.clone(),
+        };
+        let addresses: Vec<PeerAddress> = config
+            .join
+            .iter()
+            .map(|address| PeerAddress(address.clone()))
+            .collect();
+        let request = JoinRequest {
+            directory_id: directory,
+            context: context.encode().to_vec(),
+        };
+        let (cluster_id, node_id) = ask_to_join(&addresses, &request)?;
+        Identity {
+            cluster_id,
+            node_id,
+            directory,
+            founder: false,
+        }
+    };
+    identity.store(disk, &config.data_dir)?;
+    Ok(identity)
+}
+
+fn ask_to_join(
+    addresses: &[PeerAddress],
+    request: &JoinRequest,
+) -> Result<([u8; 16], NodeId), StartError> {
+    match peer_transport::request_join(addresses, request, JOIN_TIMEOUT)? {
+        JoinReply::Accepted {
+            cluster_id,
+            node_id,
+            ..
+        } => Ok((cluster_id, node_id)),
+        JoinReply::Redirect { leader } => Err(peer_transport::TransportError::JoinTimedOut {
+            seconds: JOIN_TIMEOUT.as_secs(),
+            last: format!("redirected to {leader}"),
+        }
+        .into()),
+        JoinReply::NotNow { reason } | JoinReply::Refused { reason } => {
+            Err(peer_transport::TransportError::JoinTimedOut {
+                seconds: JOIN_TIMEOUT.as_secs(),
+                last: reason,
+            }
+            .into())
+        }
+    }
+}
+
+/// The directory's identity, written down before anybody is told of it.
+fn joining_directory<D: Disk>(
+    disk: &D,
+    config: &NodeConfig,
+    entropy: &dyn Entropy,
+) -> Result<[u8; 16], StartError> {
+    use platform::{DiskFile, OpenOptions};
+    let path = config.data_dir.join(JOINING);
+    let fail = |source| StartError::io("write", &path, source);
+    let file = disk
+        .open(
+            &path,
+            OpenOptions {
+                create: true,
+                create_new: false,
+                write: true,
+            },
+        )
+        .map_err(fail)?;
+    let mut bytes = [0; 32];
+    let count = file.read_at(&mut bytes, 0).map_err(fail)?;
+    if let Some(directory) = std::str::from_utf8(&bytes[..count]).ok().and_then(unhex) {
+        return Ok(directory);
+    }
+    let directory = random_id(entropy);
+    file.write_all_at(hex(&directory).as_bytes(), 0)
+        .map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    disk.sync_dir(&config.data_dir).map_err(fail)?;
+    Ok(directory)
+}
+
+fn random_id(entropy: &dyn Entropy) -> [u8; 16] {
+    let mut id = [0; 16];
+    entropy.fill(&mut id);
+    id
+}
+
+fn engine_opener(config: &NodeConfig, core: Arc<Mailbox<Event>>) -> OpenEngine {
+    let (memtable_bytes, cache_bytes) = (config.memtable_bytes, config.cache_bytes);
+    Box::new(move |directory| {
+        let (flushed, fault) = (core.clone(), core.clone());
+        LsmEngine::open(
+            directory,
+            storage_engine::Options {
+                memtable_bytes,
+                cache_bytes,
+                on_flushed: Box::new(move |version| {
+                    flushed.push(Event::Flushed(LogIndex(version)))
+                }),
+                on_fault: Box::new(move |what| fault.push(Event::Fault(what.to_string()))),
+                ..storage_engine::Options::default()
+            },
+        )
+    })
+}
+
+fn start_transport<D: Disk>(
+    identity: &Identity,
+    listener: TcpListener,
+    entropy: Arc<dyn Entropy + Send + Sync>,
+    inbound: Inbound<D>,
+) -> Result<Transport, StartError> {
+    let config = peer_transport::Config {
+        cluster_id: identity.cluster_id,
+        node_id: identity.node_id,
+        listener,
+        feature_level: 1,
+        entropy,
+        limits: peer_transport::Limits::default(),
+    };
+    Ok(Transport::start(config, Arc::new(inbound))?)
+}
+
+fn consensus_config(config: &NodeConfig, identity: &Identity, seed: u64) -> Config {
+    Config {
+        id: identity.node_id,
+        seed,
+        election_ticks_min: config.election_ticks_min,
+        election_ticks_max: config.election_ticks_max,
+        heartbeat_ticks: config.heartbeat_ticks,
+        append_bytes_max: APPEND_BYTES_MAX,
+        inflight_messages_max: INFLIGHT_MESSAGES_MAX,
+        uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+        cache_bytes_max: ENTRY_CACHE_BYTES_MAX,
+    }
+}
+
+/// Opens the log and fits it to the engine's durable state.
+fn recover<D: Disk>(
+    disk: &D,
+    data_dir: &Path,
+    machine: &StateMachine,
+    identity: &Identity,
+) -> Result<(WriteAheadLog<D>, Recovered), StartError> {
+    let directory = log_dir(data_dir);
+    let (mut log, mut found) = WriteAheadLog::open(
+        disk.clone(),
+        &directory,
+        write_ahead_log::Options::default(),
+    )?;
+    let group = found.groups.remove(&GROUP.0).unwrap_or_default();
+    let broken = |what: String| StartError::Inconsistent {
+        path: data_dir.to_owned(),
+        what,
+    };
+    let hard_state = match &group.state {
+        Some(bytes) => decode_hard_state(bytes)
+            .map_err(|error| broken(format!("the stored term and vote: {error}")))?,
+        None => HardState::default(),
+    };
+    let mut entries = Vec::with_capacity(group.entries.len());
+    for record in group.entries {
+        let entry = decode_entry(record.index, &record.payload)
+            .map_err(|error| broken(format!("log entry {}: {error}", record.index)))?;
+        entries.push(entry);
+    }
+    let applied = machine.applied();
+    let applied_at = LogPosition {
+        index: LogIndex(applied.index),
+        term: Term(applied.term),
+    };
+    let mut log_start = LogPosition {
+        index: LogIndex(group.start.index),
+        term: Term(group.start.tag),
+    };
+    match reconcile(log_start, &entries, applied_at) {
+        Fit::Good => {}
+        Fit::LogEndsBeforeState => {
+            log.reset(
+                GROUP.0,
+                Start {
+                    index: applied.index,
+                    tag: applied.term,
+                },
+            )?;
+            log.sync()?;
+            entries.clear();
+            log_start = applied_at;
+        }
+        Fit::Gap => {
+            return Err(broken(format!(
+                "the log starts after entry {} but the engine holds the state as of {}",
+                log_start.index, applied.index
+            )));
+        }
+    }
+    let stored = decode_membership(&applied.membership)
+        .map_err(|error| broken(format!("the stored membership: {error}")))?;
+    let membership = if stored.members.is_empty() && identity.founder {
+        founding_membership(identity)
+    } else {
+        stored
+    };
+    Ok((
+        log,
+        Recovered {
+            hard_state,
+            membership,
+            log_start,
+            applied: applied_at.index,
+            entries,
+        },
+    ))
+}
+
+/// How log and engine fit together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// The log goes on from the state.
+    Good,
+    /// The state is a snapshot that was put in place just before a crash kept the log from being reset to it.
+    LogEndsBeforeState,
+    /// Entries between the state and the log are missing.
+    Gap,
+}
+
+pub(crate) fn reconcile(
+    log_start: LogPosition,
+    entries: &[consensus::Entry],
+    applied: LogPosition,
+) -> Fit {
+    if applied.index < log_start.index {
+        return Fit::Gap;
+    }
+    if applied == log_start {
+        return Fit::Good;
+    }
+    let offset = applied.index.0 - log_start.index.0;
+    match usize::try_from(offset - 1)
+        .ok()
+        .and_then(|offset| entries.get(offset))
+    {
+        Some(entry) if entry.term == applied.term => Fit::Good,
+        _ => Fit::LogEndsBeforeState,
+    }
+}
+
+/// A founder begins alone. The addresses follow as the first change of membership, so that they are in the log.
+fn founding_membership(identity: &Identity) -> Membership {
+    let context = MemberContext {
+        directory: identity.directory,
+        ..MemberContext::default()
+    };
+    let mut membership = consensus::bootstrap(identity.node_id, context.encode());
+    membership.voters = BTreeSet::from([identity.node_id]);
+    membership
+}
+
+fn initial_gauges(recovered: &Recovered) -> Arc<Gauges> {
+    let gauges = Gauges::default();
+    let last = recovered
+        .entries
+        .last()
+        .map_or(recovered.log_start.index, |entry| entry.index);
+    Gauges::set(&gauges.last, last);
+    Gauges::set(&gauges.durable, last);
+    Gauges::set(&gauges.applied, recovered.applied);
+    Gauges::set(&gauges.commit, recovered.applied);
+    Arc::new(gauges)
+}
+
+fn initial_status(identity: &Identity, replica: &Replica) -> NodeStatus {
+    NodeStatus {
+        cluster_id: identity.cluster_id,
+        id: identity.node_id,
+        role: replica.role(),
+        term: replica.term(),
+        leader: None,
+        writable: false,
+        membership: replica.membership().clone(),
+        revision: 0,
+    }
+}

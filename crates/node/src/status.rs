@@ -1,0 +1,114 @@
+//! What a node says about itself, and the counters its threads keep.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use consensus::{LogIndex, Membership, NodeId, RoleName, Term};
+use parking_lot::RwLock;
+
+use crate::config::MemberContext;
+
+/// A node's place in its cluster. Changes of it are pushed to observers.
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// The cluster's identity.
+    pub cluster_id: [u8; 16],
+    /// This member.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// The leader it follows (itself when it leads).
+    pub leader: Option<NodeId>,
+    /// True on a leader that has committed an entry of its own term: it takes writes and answers reads.
+    pub writable: bool,
+    /// The latest membership in its log.
+    pub membership: Membership,
+    /// Grows by one with every change of this record.
+    pub revision: u64,
+}
+
+impl NodeStatus {
+    /// The addresses of `id`, if it is a member.
+    pub fn member(&self, id: NodeId) -> Option<MemberContext> {
+        self.membership
+            .members
+            .get(&id)
+            .map(|member| MemberContext::decode(&member.context))
+    }
+}
+
+/// Log positions of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Indices {
+    /// Last entry in the log.
+    pub last: u64,
+    /// Known to be committed.
+    pub commit: u64,
+    /// Applied to the state machine.
+    pub applied: u64,
+    /// Synced to this member's disk.
+    pub durable: u64,
+}
+
+/// Counters that threads update without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub last: AtomicU64,
+    pub commit: AtomicU64,
+    pub applied: AtomicU64,
+    pub durable: AtomicU64,
+}
+
+impl Gauges {
+    pub fn read(&self) -> Indices {
+        Indices {
+            last: self.last.load(Ordering::Acquire),
+            commit: self.commit.load(Ordering::Acquire),
+            applied: self.applied.load(Ordering::Acquire),
+            durable: self.durable.load(Ordering::Acquire),
+        }
+    }
+
+    pub fn set(gauge: &AtomicU64, index: LogIndex) {
+        gauge.store(index.0, Ordering::Release);
+    }
+}
+
+/// Told of every change of status; runs on the core thread, so it must be quick.
+pub type Observer = Box<dyn Fn(&Arc<NodeStatus>) + Send + Sync>;
+
+/// The latest status and those who watch it.
+pub(crate) struct StatusBoard {
+    latest: RwLock<Arc<NodeStatus>>,
+    observers: RwLock<Vec<Observer>>,
+}
+
+impl StatusBoard {
+    pub fn new(status: NodeStatus) -> Self {
+        StatusBoard {
+            latest: RwLock::new(Arc::new(status)),
+            observers: RwLock::new(Vec::new()),
+        }
+    }
+
+    pub fn latest(&self) -> Arc<NodeStatus> {
+        self.latest.read().clone()
+    }
+
+    pub fn observe(&self, observer: Observer) {
+        observer(&self.latest());
+        self.observers.write().push(observer);
+    }
+
+    /// Replaces the status, counting up its revision, and tells the observers.
+    pub fn publish(&self, mut status: NodeStatus) {
+        status.revision = self.latest.read().revision + 1;
+        let status = Arc::new(status);
+        *self.latest.write() = status.clone();
+        for observer in self.observers.read().iter() {
+            observer(&status);
+        }
+    }
+}

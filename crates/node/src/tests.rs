@@ -1,0 +1,408 @@
+//! One node and small clusters in this process, on real disks and sockets; small parts by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use consensus::{
+    Entry, EntryKind, HardState, LogIndex, LogPosition, Member, Membership, NodeId, Payload, Term,
+};
+use platform::{OsClock, OsDisk, OsEntropy};
+use state_machine::{
+    Command, Namespace, Operation, Reply, Statement, StatementResult, WriteCommand,
+};
+
+use crate::entry_codec::*;
+use crate::identity::Identity;
+use crate::mailbox::Mailbox;
+use crate::{
+    Addresses, ExitReason, Node, NodeConfig, Platform, ProposeOutcome, RoleName, StartError,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .to_string()
+}
+
+fn config(directory: &Path, join: &[String]) -> NodeConfig {
+    let peer = free_address();
+    let advertise = Addresses {
+        client: peer.clone(),
+        peer: peer.clone(),
+        admin: String::new(),
+    };
+    let mut config = NodeConfig::new(directory.to_owned(), peer, advertise);
+    config.join = join.to_vec();
+    config
+}
+
+fn start(config: NodeConfig) -> Result<Node, StartError> {
+    Node::start(
+        config,
+        Platform {
+            disk: OsDisk,
+            clock: OsClock::new(),
+            entropy: Arc::new(OsEntropy),
+        },
+    )
+}
+
+fn namespace() -> Namespace {
+    Namespace {
+        database: "test".to_owned(),
+        collection: "things".to_owned(),
+    }
+}
+
+fn insert(id: i32) -> Vec<u8> {
+    let document = bson::rawdoc! { "_id": id, "text": "x".repeat(100) };
+    Command::Write(WriteCommand {
+        namespace: namespace(),
+        session: None,
+        ordered: true,
+        now_ms: 0,
+        statements: vec![Statement {
+            statement_id: 0,
+            operation: Operation::Insert { document },
+        }],
+    })
+    .encode()
+}
+
+fn propose(node: &Node, command: Vec<u8>) -> ProposeOutcome {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    node.propose(
+        command,
+        Box::new(move |outcome| sender.send(outcome).expect("the test waits")),
+    );
+    receiver
+        .recv_timeout(PATIENCE)
+        .expect("every proposal is answered")
+}
+
+/// Proposes until some member of `nodes` has applied it; returns the index.
+fn write(nodes: &[Node], id: i32) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let leader = nodes.iter().find(|node| node.status().writable);
+        if let Some(leader) = leader
+            && let ProposeOutcome::Applied { index, reply } = propose(leader, insert(id))
+        {
+            let Reply::Write(reply) = reply else {
+                panic!("a write is answered as a write: {reply:?}")
+            };
+            assert!(
+                matches!(reply.results[0].1, StatementResult::Inserted),
+                "{reply:?}"
+            );
+            return index;
+        }
+        assert!(Instant::now() < deadline, "no leader took the write");
+        std::thread::yield_now();
+    }
+}
+
+fn hash_at(node: &Node, index: u64) -> String {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    node.wait_applied(
+        index,
+        Box::new(move |outcome| sender.send(outcome).expect("the test waits")),
+    );
+    receiver
+        .recv_timeout(PATIENCE)
+        .expect("answered")
+        .expect("applied");
+    let snapshot = node
+        .reader()
+        .snapshot_at(index)
+        .expect("no fault")
+        .expect("recent enough");
+    format!(
+        "{:?}",
+        snapshot.collection_hash(&namespace()).expect("no fault")
+    )
+}
+
+fn count(node: &Node) -> u64 {
+    node.reader()
+        .snapshot()
+        .counts(&namespace())
+        .map_or(0, |counts| counts.documents)
+}
+
+fn cluster(directories: &[PathBuf]) -> (Vec<Node>, Vec<NodeConfig>) {
+    let first = config(&directories[0], &[]);
+    let join = vec![first.peer_listen.clone()];
+    let mut configs = vec![first];
+    configs.extend(
+        directories[1..]
+            .iter()
+            .map(|directory| config(directory, &join)),
+    );
+    let nodes: Vec<Node> = configs
+        .iter()
+        .map(|config| start(config.clone()).expect("starts"))
+        .collect();
+    for node in &nodes {
+        let all = directories.len();
+        assert!(
+            node.wait_until(PATIENCE, move |status| status.membership.voters.len()
+                == all),
+            "all become voters"
+        );
+    }
+    (nodes, configs)
+}
+
+#[test]
+fn a_lone_node_serves_and_finds_its_state_again() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let settings = config(directory.path(), &[]);
+    let node = start(settings.clone()).expect("starts");
+    for id in 0..20 {
+        write(std::slice::from_ref(&node), id);
+    }
+    assert_eq!(node.stop(), ExitReason::Stopped);
+    let node = start(settings).expect("starts again");
+    assert!(node.wait_until(PATIENCE, |status| status.writable));
+    write(std::slice::from_ref(&node), 20);
+    assert_eq!(count(&node), 21);
+    node.stop();
+}
+
+#[test]
+fn two_nodes_never_open_one_directory() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let node = start(config(directory.path(), &[])).expect("starts");
+    assert!(matches!(
+        start(config(directory.path(), &[])),
+        Err(StartError::Locked { .. })
+    ));
+    node.stop();
+    start(config(directory.path(), &[]))
+        .expect("free again after the stop")
+        .stop();
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(directory.path().join("letters.txt"), "dear").expect("writes");
+    assert!(matches!(
+        start(config(directory.path(), &[])),
+        Err(StartError::Foreign { .. })
+    ));
+}
+
+#[test]
+fn a_damaged_identity_is_refused() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(directory.path().join("identity"), "format_version=99\n").expect("writes");
+    let Err(error) = start(config(directory.path(), &[])) else {
+        panic!("must not start")
+    };
+    assert!(error.to_string().contains("format version 99"), "{error}");
+}
+
+#[test]
+fn joined_nodes_become_voters_and_hold_the_same() {
+    let directories: Vec<_> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let paths: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.path().to_owned())
+        .collect();
+    let (nodes, _) = cluster(&paths);
+    let mut last = 0;
+    for id in 0..50 {
+        last = write(&nodes, id);
+    }
+    let hashes: BTreeSet<String> = nodes.iter().map(|node| hash_at(node, last)).collect();
+    assert_eq!(hashes.len(), 1, "{hashes:?}");
+    for node in &nodes {
+        node.stop();
+    }
+}
+
+#[test]
+fn the_lead_moves_when_the_leader_stops_and_it_catches_up_afterwards() {
+    let directories: Vec<_> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let paths: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.path().to_owned())
+        .collect();
+    let (mut nodes, configs) = cluster(&paths);
+    for id in 0..20 {
+        write(&nodes, id);
+    }
+    let leader = nodes
+        .iter()
+        .position(|node| node.status().role == RoleName::Leader)
+        .expect("somebody leads");
+    let stopped = nodes.remove(leader);
+    assert_eq!(stopped.stop(), ExitReason::Stopped);
+    for id in 20..40 {
+        write(&nodes, id);
+    }
+    let back = start(configs[leader].clone()).expect("starts again");
+    nodes.push(back);
+    let last = write(&nodes, 40);
+    let hashes: BTreeSet<String> = nodes.iter().map(|node| hash_at(node, last)).collect();
+    assert_eq!(hashes.len(), 1, "{hashes:?}");
+    for node in &nodes {
+        node.stop();
+    }
+}
+
+#[test]
+fn an_empty_follower_is_filled_from_a_snapshot() {
+    let directories: Vec<_> = (0..2)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let mut first = config(directories[0].path(), &[]);
+    first.log_retained_entries = 1;
+    first.memtable_bytes = 16 << 10;
+    let leader = start(first.clone()).expect("starts");
+    for id in 0..500 {
+        write(std::slice::from_ref(&leader), id);
+    }
+    leader.stop();
+    let leader = start(first.clone()).expect("starts again");
+    let last = write(std::slice::from_ref(&leader), 500);
+    let follower = start(config(
+        directories[1].path(),
+        std::slice::from_ref(&first.peer_listen),
+    ))
+    .expect("joins");
+    assert_eq!(hash_at(&follower, last), hash_at(&leader, last));
+    assert_eq!(count(&follower), 501);
+    assert!(leader.wait_until(PATIENCE, |status| status.membership.voters.len() == 2));
+    follower.stop();
+    leader.stop();
+}
+
+#[test]
+fn an_identity_survives_its_file() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let identity = Identity {
+        cluster_id: [7; 16],
+        node_id: NodeId(3),
+        directory: [9; 16],
+        founder: true,
+    };
+    assert_eq!(
+        Identity::load(&OsDisk, directory.path()).expect("readable"),
+        None
+    );
+    identity.store(&OsDisk, directory.path()).expect("writable");
+    assert_eq!(
+        Identity::load(&OsDisk, directory.path()).expect("readable"),
+        Some(identity)
+    );
+}
+
+#[test]
+fn entries_memberships_and_hard_state_survive_their_encoding() {
+    let members = BTreeMap::from([(
+        NodeId(1),
+        Member {
+            context: Payload::from(&b"a"[..]),
+        },
+    )]);
+    let membership = Membership {
+        members,
+        voters: BTreeSet::from([NodeId(1)]),
+        outgoing: Some(BTreeSet::from([NodeId(1), NodeId(2)])),
+        next_node_id: 5,
+    };
+    let kinds = [
+        EntryKind::Noop,
+        EntryKind::Command(Payload::from(&b"command"[..])),
+        EntryKind::Membership(membership),
+    ];
+    for (position, kind) in kinds.into_iter().enumerate() {
+        let entry = Entry {
+            index: LogIndex(position as u64 + 1),
+            term: Term(4),
+            kind,
+        };
+        let mut bytes = entry_header(&entry).to_vec();
+        match &entry.kind {
+            EntryKind::Noop => {}
+            EntryKind::Command(payload) => bytes.extend_from_slice(payload),
+            EntryKind::Membership(membership) => bytes.extend(encode_membership(membership)),
+        }
+        assert_eq!(decode_entry(entry.index.0, &bytes), Ok(entry.clone()));
+        for length in 0..HEADER_BYTES {
+            assert_eq!(decode_entry(1, &bytes[..length]), Err(CodecError::Short));
+        }
+    }
+    let state = HardState {
+        term: Term(3),
+        vote: Some(NodeId(2)),
+        commit: LogIndex(9),
+    };
+    assert_eq!(decode_hard_state(&encode_hard_state(&state)), Ok(state));
+    assert_eq!(decode_membership(&[]), Ok(empty_membership()));
+    assert_eq!(decode_hard_state(&[9]), Err(CodecError::Version(9)));
+}
+
+#[test]
+fn a_full_mailbox_refuses_offers_but_takes_answers() {
+    let mailbox = Mailbox::new(2);
+    assert!(mailbox.offer(1).is_ok() && mailbox.offer(2).is_ok());
+    assert_eq!(mailbox.offer(3), Err(3));
+    mailbox.push(4);
+    let mut items = Vec::new();
+    assert!(mailbox.drain(&mut items, None));
+    assert_eq!(items, [1, 2, 4]);
+    mailbox.close();
+    items.clear();
+    assert!(!mailbox.drain(&mut items, None));
+    assert_eq!(mailbox.offer(5), Err(5));
+}
+
+#[test]
+fn log_and_engine_must_fit_together() {
+    use crate::start::{Fit, reconcile};
+    let position = |index, term| LogPosition {
+        index: LogIndex(index),
+        term: Term(term),
+    };
+    let entry = |index, term| Entry {
+        index: LogIndex(index),
+        term: Term(term),
+        kind: EntryKind::Noop,
+    };
+    let entries = [entry(6, 2), entry(7, 3)];
+    assert_eq!(
+        reconcile(position(5, 2), &entries, position(5, 2)),
+        Fit::Good
+    );
+    assert_eq!(
+        reconcile(position(5, 2), &entries, position(7, 3)),
+        Fit::Good
+    );
+    assert_eq!(
+        reconcile(position(5, 2), &entries, position(7, 4)),
+        Fit::LogEndsBeforeState
+    );
+    assert_eq!(
+        reconcile(position(5, 2), &entries, position(9, 4)),
+        Fit::LogEndsBeforeState
+    );
+    assert_eq!(
+        reconcile(position(5, 2), &entries, position(4, 2)),
+        Fit::Gap
+    );
+}

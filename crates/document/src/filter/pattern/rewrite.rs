@@ -14,6 +14,9 @@ pub(super) struct Modes {
     pub extended: bool,
 }
 
+const BACK_REFERENCE: &str = "a back-reference is not supported";
+/// PCRE's bound on the counts of a repetition.
+const REPETITION_MAX: u32 = 65_535;
 const DIGITS: &str = "0-9";
 const WORD: &str = "0-9A-Za-z_";
 const SPACE: &str = r"\t\n\x0B\x0C\r\x20";
@@ -27,6 +30,7 @@ pub(super) fn rewrite(pattern: &str, modes: Modes) -> Result<String, String> {
         out: String::with_capacity(pattern.len() + 16),
         modes,
         outer_modes: Vec::new(),
+        group_count: 0,
         after: After::Nothing,
     };
     rewriter.leading_verbs();
@@ -58,6 +62,8 @@ struct Rewriter<'p> {
     out: String,
     modes: Modes,
     outer_modes: Vec<Modes>,
+    /// Groups so far that a back-reference could name.
+    group_count: usize,
     after: After,
 }
 
@@ -120,6 +126,13 @@ impl Rewriter<'_> {
             '*' | '+' | '?' => return self.quantifier(character.to_string()),
             '{' => match repetition(self.rest) {
                 Some(length) => {
+                    let counts = self.rest[..length - 1].split(',');
+                    if counts
+                        .flat_map(str::parse)
+                        .any(|count: u64| count > REPETITION_MAX.into())
+                    {
+                        return Err("number too big in {} quantifier".to_owned());
+                    }
                     let repetition = format!("{{{}", &self.rest[..length]);
                     self.rest = &self.rest[length..];
                     return self.quantifier(repetition);
@@ -182,6 +195,7 @@ impl Rewriter<'_> {
             return Err("verbs are not supported".to_owned());
         }
         if !self.skip("?") {
+            self.group_count += 1;
             self.open("(?:");
             return Ok(());
         }
@@ -208,12 +222,14 @@ impl Rewriter<'_> {
             return Ok(());
         }
         if self.skip("P<") || self.skip("<") {
+            self.group_count += 1;
             self.take_until(">")
                 .ok_or("syntax error in the name of a group")?;
             self.open("(?:");
             return Ok(());
         }
         if self.skip("'") {
+            self.group_count += 1;
             self.take_until("'")
                 .ok_or("syntax error in the name of a group")?;
             self.open("(?:");
@@ -291,7 +307,11 @@ impl Rewriter<'_> {
                     self.literal(character);
                 }
             }
-            '1'..='9' | 'g' | 'k' => return Err("a back-reference is not supported".to_owned()),
+            'g' | 'k' => return Err(BACK_REFERENCE.to_owned()),
+            '1'..='9' => {
+                let literal = self.octal_or_back_reference(character)?;
+                self.literal(literal);
+            }
             'p' | 'P' => {
                 let property = self.property(character)?;
                 self.item(&property);
@@ -302,6 +322,18 @@ impl Rewriter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Two digits or more that name no group before them are a character code.
+    fn octal_or_back_reference(&mut self, first: char) -> Result<char, String> {
+        let more = self.digits(10, 2);
+        let is_group = format!("{first}{more}")
+            .parse::<usize>()
+            .is_ok_and(|n| n <= self.group_count);
+        if more.is_empty() || is_group {
+            return Err(BACK_REFERENCE.to_owned());
+        }
+        from_code(&format!("{first}{more}"), 8)
     }
 
     fn assertion(&mut self, text: &str) {

@@ -4,6 +4,11 @@
 //! truncated (Raft thesis §4.1). A quorum is a majority of `voters`, and of `outgoing` too while a
 //! joint membership is in force.
 
+mod change;
+pub(crate) mod history;
+mod proposals;
+pub(crate) mod quorum;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;

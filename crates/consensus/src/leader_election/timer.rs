@@ -1,0 +1,116 @@
+//! When to campaign.
+//!
+//! Ordinarily after a random time between the shortest and the longest election timeout. When the leader's
+//! connection was reset the replica hurries: it campaigns within a few ticks and, should that fail because
+//! the others have not noticed yet or campaign themselves, tries again soon, a bounded number of times.
+
+use crate::input::Config;
+use crate::random::Random;
+
+/// Campaigns that a hurrying replica starts before it falls back to ordinary timeouts.
+const HURRIED_TRIES: u32 = 8;
+/// The spread of the first campaign after a reset connection, so that two followers rarely collide.
+const SPREAD_TICKS_MAX: u32 = 2;
+/// How soon a hurrying replica tries again after it was refused.
+const RETRY_TICKS: (u32, u32) = (1, 4);
+/// How long a hurrying replica waits for pre-votes, which need no disk.
+const PRE_VOTE_TICKS: (u32, u32) = (3, 6);
+/// How long a hurrying replica waits for votes, which need two syncs.
+const VOTE_TICKS: (u32, u32) = (8, 15);
+
+/// Counts ticks up to the next campaign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ElectionTimer {
+    elapsed: u32,
+    timeout: u32,
+    /// Hurried campaigns left; 0 when there is no hurry.
+    tries_left: u32,
+}
+
+impl ElectionTimer {
+    /// An ordinary election timeout.
+    pub(crate) fn ordinary(random: &mut Random, config: &Config) -> ElectionTimer {
+        let timeout = random.ticks(config.election_ticks_min, config.election_ticks_max);
+        ElectionTimer {
+            elapsed: 0,
+            timeout,
+            tries_left: 0,
+        }
+    }
+
+    /// Fires at the next tick.
+    pub(crate) fn at_once() -> ElectionTimer {
+        ElectionTimer {
+            elapsed: 0,
+            timeout: 1,
+            tries_left: 0,
+        }
+    }
+
+    /// The leader's connection was reset. May be due already.
+    pub(crate) fn hurried(random: &mut Random) -> ElectionTimer {
+        ElectionTimer {
+            elapsed: 0,
+            timeout: random.ticks(0, SPREAD_TICKS_MAX),
+            tries_left: HURRIED_TRIES,
+        }
+    }
+
+    fn hurried_or_ordinary(
+        self,
+        (min, max): (u32, u32),
+        random: &mut Random,
+        config: &Config,
+    ) -> ElectionTimer {
+        if self.tries_left == 0 {
+            ElectionTimer::ordinary(random, config)
+        } else {
+            let timeout = random.ticks(min, max).min(config.election_ticks_max);
+            ElectionTimer {
+                elapsed: 0,
+                timeout,
+                tries_left: self.tries_left,
+            }
+        }
+    }
+
+    /// A pre-vote begins; it uses up one hurried try.
+    pub(crate) fn for_pre_vote(self, random: &mut Random, config: &Config) -> ElectionTimer {
+        let fewer = ElectionTimer {
+            tries_left: self.tries_left.saturating_sub(1),
+            ..self
+        };
+        fewer.hurried_or_ordinary(PRE_VOTE_TICKS, random, config)
+    }
+
+    /// A campaign begins.
+    pub(crate) fn for_vote(self, random: &mut Random, config: &Config) -> ElectionTimer {
+        self.hurried_or_ordinary(VOTE_TICKS, random, config)
+    }
+
+    /// A campaign or a pre-vote was lost.
+    pub(crate) fn for_retry(self, random: &mut Random, config: &Config) -> ElectionTimer {
+        self.hurried_or_ordinary(RETRY_TICKS, random, config)
+    }
+
+    /// Leaves time for the campaign of another replica that was just encouraged.
+    pub(crate) fn yield_to_other(&mut self, random: &mut Random, config: &Config) {
+        let wait = random
+            .ticks(PRE_VOTE_TICKS.0, PRE_VOTE_TICKS.1)
+            .min(config.election_ticks_max);
+        self.timeout = self.timeout.max(self.elapsed.saturating_add(wait));
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.elapsed = self.elapsed.saturating_add(1);
+    }
+
+    pub(crate) fn is_due(self) -> bool {
+        self.elapsed >= self.timeout
+    }
+
+    /// Ticks since the timer was set: for a follower, since its leader was heard.
+    pub(crate) fn elapsed(self) -> u32 {
+        self.elapsed
+    }
+}

@@ -1,0 +1,70 @@
+//! The state that belongs to a role lives in the role: only a leader has followers' progress, only a candidate
+//! has votes.
+
+use std::collections::BTreeMap;
+
+use crate::leader_election::timer::ElectionTimer;
+use crate::leader_election::transfer::Transfer;
+use crate::linearizable_reads::forwarded::ForwardedReads;
+use crate::linearizable_reads::rounds::ReadRounds;
+use crate::log_replication::progress::Progress;
+use crate::position::{LogIndex, NodeId, PersistPosition};
+
+/// The part a replica plays, as told to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleName {
+    /// A voter that follows.
+    Follower,
+    /// Asks whether a campaign would succeed.
+    PreCandidate,
+    /// Campaigns.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Follows without counting.
+    Learner,
+}
+
+#[derive(Debug)]
+pub(crate) enum Role {
+    Follower(Follower),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) timer: ElectionTimer,
+    /// Only while there is a leader to ask.
+    pub(crate) reads: ForwardedReads,
+}
+
+#[derive(Debug)]
+pub(crate) struct PreCandidate {
+    pub(crate) votes: BTreeMap<NodeId, bool>,
+    pub(crate) timer: ElectionTimer,
+}
+
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) votes: BTreeMap<NodeId, bool>,
+    pub(crate) timer: ElectionTimer,
+    /// The own vote counts once this is durable.
+    pub(crate) own_vote_at: PersistPosition,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leader {
+    /// Of every other member.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    pub(crate) reads: ReadRounds,
+    pub(crate) transfer: Option<Transfer>,
+    /// The first entry of the own term.
+    pub(crate) term_start: LogIndex,
+    /// The weight of the entries after the commit index.
+    pub(crate) uncommitted_bytes: usize,
+    pub(crate) heartbeat_elapsed: u32,
+    pub(crate) quorum_check_elapsed: u32,
+}

@@ -1,0 +1,11 @@
+//! Tests of the state machine as a whole.
+
+mod cost;
+mod ddl;
+mod host;
+mod index_build;
+mod model;
+mod recovery;
+mod sessions;
+mod transfer;
+mod write;

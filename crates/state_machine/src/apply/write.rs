@@ -199,7 +199,7 @@ impl UpdateStatement {
                 };
                 matched += 1;
                 let before = raw(&stored)?;
-                let after = self.update.apply(before, &self.context(before, false))?;
+                let after = self.update.apply(before, &self.context(false))?;
                 if self.image == Image::Before {
                     image = Some(before.to_owned());
                 } else if self.image == Image::After {
@@ -236,15 +236,11 @@ impl UpdateStatement {
         namespace: &Namespace,
         upsert: &Upsert,
     ) -> Result<StatementResult, Stop> {
-        let context = UpdateContext {
-            now_ms: self.now_ms,
-            inserting: true,
-            matched_element: None,
-        };
-        let document: RawDocumentBuf =
-            self.update
-                .upsert(&self.filter, upsert.generated_id.clone(), &context)?;
-        document::validate::document(&document)?;
+        let document: RawDocumentBuf = self.update.upsert(
+            &self.filter,
+            upsert.generated_id.clone(),
+            &self.context(true),
+        )?;
         let upserted = Bson::try_from(documents::id_of(&document)?).map_err(DocumentError::from)?;
         let image = (self.image == Image::After).then(|| document.clone());
         let collection = ddl::ensure_collection(overlay, namespace)?;
@@ -257,7 +253,8 @@ impl UpdateStatement {
         })
     }
 
-    fn context(&self, _document: &RawDocument, inserting: bool) -> UpdateContext {
+    /// The position of a matched array element is not known here: `$` in a path is refused by the update itself.
+    fn context(&self, inserting: bool) -> UpdateContext {
         UpdateContext {
             now_ms: self.now_ms,
             inserting,

@@ -67,9 +67,8 @@ impl Replica {
         match &self.role {
             Role::Leader(leader) => {
                 assert_eq!(self.vote, Some(id), "{id} leads without its own vote");
-                assert_eq!(
-                    self.log.term_at(leader.term_start),
-                    Some(self.term),
+                assert!(
+                    last.term == self.term && leader.term_start <= last.index,
                     "{id} leads without an entry of its term"
                 );
                 let members = self

@@ -70,7 +70,6 @@ impl Replica {
     ///
     /// # Panics
     /// If the configuration or what was recovered makes no sense.
-    #[must_use]
     pub fn new(config: Config, recovered: Recovered) -> (Replica, Effects) {
         config.check();
         let Recovered {

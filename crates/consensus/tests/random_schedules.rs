@@ -1,0 +1,423 @@
+//! Many random schedules over whole clusters: messages lost, repeated, delayed and overtaken; crashes that lose what
+//! was not synced; membership changes, transfers, snapshots. Safety is checked at every step; then faults
+//! end, and the cluster must make progress.
+
+mod cluster;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use cluster::Cluster;
+use cluster::host::Host;
+use consensus::{
+    Input, LogIndex, Membership, MembershipChange, NodeId, Proposal, ProposalId, ReadTicket,
+    Replica, RoleName,
+};
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % (sides as u64)).unwrap()
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        if from.is_empty() {
+            None
+        } else {
+            Some(from[self.roll(from.len())])
+        }
+    }
+}
+
+struct Schedule {
+    cluster: Cluster,
+    dice: Dice,
+    next_number: u64,
+    faults: bool,
+}
+
+impl Schedule {
+    fn new(seed: u64) -> Schedule {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let count = [1, 2, 3, 3, 3, 5, 5][dice.roll(7)];
+        let mut cluster = Cluster::new(seed, count);
+        if dice.roll(2) == 0 {
+            // Small limits, so that windows fill, caches evict and entries are fetched.
+            cluster.tune = |config| {
+                config.append_bytes_max = 100;
+                config.inflight_messages_max = 2;
+                config.uncommitted_bytes_max = 1_000;
+                config.cache_bytes_max = 120;
+            };
+            for id in (1..=count).map(NodeId) {
+                cluster.crash(id, 0);
+                cluster.start(id);
+            }
+        }
+        Schedule {
+            cluster,
+            dice,
+            next_number: 1,
+            faults: true,
+        }
+    }
+
+    fn ids(&self) -> Vec<NodeId> {
+        self.cluster.hosts.keys().copied().collect()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn step(&mut self) {
+        let ids = self.ids();
+        let id = self.dice.pick(&ids).unwrap();
+        match self.dice.roll(100) {
+            0..55 => self.deliver(),
+            55..67 => self.cluster.step(id, Input::Tick),
+            67..80 => self.cluster.sync(id),
+            80..85 => self.cluster.report_applied(id),
+            85..89 => self.propose(id),
+            89..92 => {
+                let ticket = ReadTicket(self.number());
+                self.cluster.step(id, Input::Read(vec![ticket]));
+            }
+            92..94 => {
+                if !self.cluster.hosts[&id].fetches.is_empty() && self.cluster.is_up(id) {
+                    self.cluster.answer_fetch(id);
+                }
+            }
+            94..96 => {
+                let count = self.cluster.shipments.len();
+                if count > 0 {
+                    let place = self.dice.roll(count);
+                    let delivered = !self.faults || self.dice.roll(4) > 0;
+                    self.cluster.deliver_shipment(place, delivered);
+                }
+            }
+            96..97 => self.compact(id),
+            97..98 => self.membership(id),
+            98..99 => {
+                if self.dice.roll(4) == 0 {
+                    self.cluster
+                        .step(id, Input::TransferLeadership { to: None });
+                }
+            }
+            _ => {
+                if self.faults {
+                    self.fault(id);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let count = self.cluster.network.len();
+        if count == 0 {
+            return;
+        }
+        let recent = self.dice.roll(3) > 0;
+        let place = if recent {
+            self.dice.roll(count.min(4))
+        } else {
+            self.dice.roll(count)
+        };
+        if self.faults {
+            match self.dice.roll(40) {
+                0 => {
+                    self.cluster.network.remove(place);
+                    return;
+                }
+                1 => {
+                    let again = self.cluster.network[place].clone();
+                    self.cluster.network.push(again);
+                }
+                _ => {}
+            }
+        }
+        if self.dice.roll(3) == 0 {
+            // One wake-up takes everything that waits for the same replica.
+            let to = self.cluster.network[place].to;
+            let cut = self.cluster.cut.clone();
+            let (mine, rest) = std::mem::take(&mut self.cluster.network)
+                .into_iter()
+                .partition(|e| e.to == to);
+            self.cluster.network = rest;
+            let mine: Vec<consensus::Envelope> = mine;
+            let inputs = mine.into_iter().filter(|e| !cut.contains(&(e.from, e.to)));
+            self.cluster
+                .step_all(to, inputs.map(Input::Receive).collect());
+        } else {
+            self.cluster.deliver(place);
+        }
+    }
+
+    fn propose(&mut self, id: NodeId) {
+        let target = if self.dice.roll(3) > 0 {
+            self.cluster.leader().unwrap_or(id)
+        } else {
+            id
+        };
+        let count = self.dice.roll(4) + 1;
+        let proposals = (0..count)
+            .map(|_| {
+                let number = self.number();
+                let payload = Arc::from(format!("command {number}").into_bytes());
+                Proposal {
+                    id: ProposalId(number),
+                    payload,
+                }
+            })
+            .collect();
+        self.cluster.step(target, Input::Propose(proposals));
+    }
+
+    fn compact(&mut self, id: NodeId) {
+        let host = &self.cluster.hosts[&id];
+        let low = host.log_start.index.0;
+        if let Some(replica) = &host.replica
+            && replica.applied().0 > low
+        {
+            let span = usize::try_from(replica.applied().0 - low).unwrap();
+            let through = LogIndex(low + 1 + self.dice.roll(span) as u64);
+            self.cluster.compact(id, through);
+        }
+    }
+
+    fn membership(&mut self, id: NodeId) {
+        let target = self.cluster.leader().unwrap_or(id);
+        let Some(replica) = self.cluster.hosts[&target].replica.as_ref() else {
+            return;
+        };
+        let membership = replica.membership().clone();
+        let members: Vec<NodeId> = membership.members.keys().copied().collect();
+        let any = self.dice.pick(&members);
+        let number = self.number();
+        let change = match (self.dice.roll(4), any) {
+            (0, _) if membership.next_node_id < 9 => {
+                let id = NodeId(membership.next_node_id);
+                if !self.cluster.hosts.contains_key(&id) {
+                    self.cluster.add_host(Host::new(id, Membership::default()));
+                }
+                MembershipChange::AddLearner {
+                    id,
+                    context: Arc::from(&b"new"[..]),
+                }
+            }
+            (1, Some(any)) => MembershipChange::Promote(any),
+            (2, Some(any)) if membership.voters.len() > 2 => MembershipChange::Remove(any),
+            (_, Some(any)) => MembershipChange::UpdateContext {
+                id: any,
+                context: Arc::from(&b"moved"[..]),
+            },
+            _ => return,
+        };
+        let id = ProposalId(number);
+        self.cluster
+            .step(target, Input::ProposeMembership { id, change });
+    }
+
+    fn fault(&mut self, id: NodeId) {
+        let ids = self.ids();
+        match self.dice.roll(8) {
+            0..3 => {
+                if self.cluster.is_up(id) {
+                    let kept = self.dice.roll(3);
+                    self.cluster.crash(id, kept);
+                    if self.dice.roll(2) == 0 {
+                        self.cluster.reset_connections_of(id);
+                    }
+                }
+            }
+            3..5 => {
+                for id in ids {
+                    if !self.cluster.is_up(id) && self.dice.roll(2) == 0 {
+                        self.cluster.start(id);
+                    }
+                }
+            }
+            5 => self.cluster.cut.clear(),
+            6 => {
+                let other = self.dice.pick(&ids).unwrap();
+                self.cluster.cut.insert((id, other));
+                if self.dice.roll(2) == 0 {
+                    self.cluster.cut.insert((other, id));
+                }
+            }
+            _ => {
+                let other = self.dice.pick(&ids).unwrap();
+                self.cluster.step(id, Input::PeerDisconnected(other));
+            }
+        }
+    }
+
+    fn check_matching(&self) {
+        let running: Vec<&Replica> = self.cluster.running().collect();
+        for (place, one) in running.iter().enumerate() {
+            for other in &running[place + 1..] {
+                self.cluster.checker.check_matching(one, other);
+            }
+        }
+    }
+
+    /// Faults end: there must be one leader that commits, and every member must apply it all.
+    fn heal(&mut self) {
+        self.faults = false;
+        self.cluster.cut.clear();
+        for id in self.ids() {
+            if !self.cluster.is_up(id) {
+                self.cluster.start(id);
+            }
+        }
+        for _ in 0..400 {
+            for id in self.ids() {
+                self.cluster.step(id, Input::Tick);
+            }
+            self.cluster.settle();
+            if self.is_healthy() {
+                break;
+            }
+        }
+        assert!(
+            self.is_healthy(),
+            "no healthy leader 400 ticks after the last fault:\n{}",
+            self.picture()
+        );
+        let leader = self.cluster.leader().unwrap();
+        let number = self.number();
+        let payload = Arc::from(&b"last"[..]);
+        let proposal = Proposal {
+            id: ProposalId(number),
+            payload,
+        };
+        self.cluster.step(leader, Input::Propose(vec![proposal]));
+        let ticket = ReadTicket(self.number());
+        let ready = self.cluster.checker.reads_ready;
+        self.cluster.step(leader, Input::Read(vec![ticket]));
+        for _ in 0..60 {
+            self.cluster.settle();
+            for id in self.ids() {
+                self.cluster.step(id, Input::Tick);
+            }
+        }
+        self.cluster.settle();
+        assert!(
+            self.cluster.checker.reads_ready > ready,
+            "the last read was not answered"
+        );
+        let leader = self
+            .cluster
+            .replica(self.cluster.leader().expect("a leader stays").0);
+        assert_eq!(
+            leader.commit(),
+            leader.last().index,
+            "the last proposal is not committed"
+        );
+        for id in leader.membership().members.keys() {
+            let member = self.cluster.replica(id.0);
+            assert_eq!(
+                member.applied(),
+                leader.applied(),
+                "{id} has not caught up:\n{}",
+                self.picture()
+            );
+        }
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.cluster.leader().is_some_and(|leader| {
+            let leader = self.cluster.replica(leader.0);
+            let start =
+                leader.last().term == leader.term() && leader.commit() == leader.last().index;
+            let followers = leader.membership().members.keys().all(|id| {
+                let member = self.cluster.replica(id.0);
+                member.leader() == Some(leader.id()) && member.applied() == leader.applied()
+            });
+            start && followers
+        })
+    }
+
+    fn picture(&self) -> String {
+        let lines = self.cluster.running().map(|replica| {
+            format!(
+                "{} {:?} {} leader={:?} last={} commit={} applied={} first={} voters={:?} members={:?} {:?}",
+                replica.id(),
+                replica.role(),
+                replica.term(),
+                replica.leader(),
+                replica.last(),
+                replica.commit(),
+                replica.applied(),
+                replica.first_index(),
+                replica.membership().voters,
+                replica.membership().members.keys().collect::<BTreeSet<_>>(),
+                replica.progress(),
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn run(seed: u64, steps: usize) -> (u64, usize) {
+    let mut schedule = Schedule::new(seed);
+    for number in 0..steps {
+        schedule.step();
+        if number % 64 == 0 {
+            schedule.check_matching();
+            schedule.cluster.events.clear();
+        }
+    }
+    schedule.heal();
+    schedule.check_matching();
+    let checker = &schedule.cluster.checker;
+    (checker.committed_through().0, checker.reads_ready)
+}
+
+fn number_from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+/// `CONSENSUS_SEED=n` runs one seed; `CONSENSUS_SEEDS=n` runs that many.
+#[test]
+fn random_schedules_are_safe_and_live() {
+    let first = number_from_environment("CONSENSUS_SEED", 0);
+    let one = std::env::var("CONSENSUS_SEED").is_ok();
+    let count = if one {
+        1
+    } else {
+        number_from_environment("CONSENSUS_SEEDS", 300)
+    };
+    let (mut committed, mut reads) = (0, 0);
+    for seed in first..first + count {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, 3_000))) {
+            Ok((more_committed, more_reads)) => {
+                committed += more_committed;
+                reads += more_reads;
+            }
+            Err(panic) => {
+                eprintln!("failed with CONSENSUS_SEED={seed}");
+                resume_unwind(panic);
+            }
+        }
+    }
+    println!("{count} schedules: {committed} entries committed, {reads} reads served");
+    assert!(
+        one || committed > count * 20,
+        "the schedules commit too little to mean anything"
+    );
+    assert!(
+        one || reads as u64 > count,
+        "the schedules serve too few reads to mean anything"
+    );
+    let _ = RoleName::Leader;
+}

@@ -6,15 +6,17 @@
 //! [`SimulatedDisk`] is a deterministic in-memory disk that loses what was not synced; it is for tests and
 //! for the simulator, and production code never names it.
 
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod clock;
 mod disk;
 mod entropy;
 mod simulated_disk;
+mod thread;
 
 pub use clock::{Clock, OsClock};
 pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
 pub use simulated_disk::{SimulatedDisk, SimulatedFile, SimulatedLock};
-
-mod thread;
 pub use thread::lower_thread_priority;

@@ -1,11 +1,487 @@
-//! A deterministic in-memory disk that loses what was not synced.
+//! A deterministic in-memory disk that loses what was not synced; for tests and the simulator.
+//!
+//! Model. A write changes what later reads see at once, and 512-byte sectors of it become durable at
+//! `sync_data`/`sync_all` of the file. [`SimulatedDisk::crash`] lets each unsynced sector survive or not by a
+//! seeded choice of its own, so sectors reach the medium out of order. Names (create, rename, remove) become
+//! durable at `sync_dir`; a crash keeps a prefix of the others. Directories are durable at once. A failed
+//! sync, as on Linux, forgets that the sectors were unsynced: reads still show them, a crash loses them.
 
-/// Placeholder until the next commit.
-#[derive(Clone, Debug, Default)]
-pub struct SimulatedDisk;
-/// Placeholder until the next commit.
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{DirEntry, Disk, DiskFile, OpenOptions};
+
+const SECTOR_BYTES: usize = 512;
+
+/// The disk; clones share it.
+#[derive(Clone, Debug)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+/// An open file; every use after a crash fails.
 #[derive(Debug)]
-pub struct SimulatedFile;
-/// Placeholder until the next commit.
+pub struct SimulatedFile {
+    disk: SimulatedDisk,
+    inode: u64,
+    epoch: u64,
+}
+
+/// A lock; a crash releases it.
 #[derive(Debug)]
-pub struct SimulatedLock;
+pub struct SimulatedLock {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    random: u64,
+    /// Counts crashes; handles of an earlier epoch are dead.
+    epoch: u64,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes of names not yet durable, in order; each is atomic.
+    pending_names: Vec<NameChange>,
+    directories: BTreeSet<PathBuf>,
+    inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    locks: BTreeSet<PathBuf>,
+    /// Syncs until one fails.
+    sync_failure_in: Option<u64>,
+    /// The next sync of a file is where the power fails.
+    crash_in_sync: bool,
+    capacity_bytes: Option<u64>,
+    syncs: u64,
+}
+
+/// Paths and their new file, or none.
+type NameChange = Vec<(PathBuf, Option<u64>)>;
+
+#[derive(Debug, Default)]
+struct Inode {
+    bytes: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced_sectors: BTreeSet<usize>,
+}
+
+impl SimulatedDisk {
+    /// An empty disk whose crashes are decided by the seed.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                random: seed,
+                epoch: 0,
+                names: BTreeMap::new(),
+                durable_names: BTreeMap::new(),
+                pending_names: Vec::new(),
+                directories: BTreeSet::new(),
+                inodes: BTreeMap::new(),
+                next_inode: 0,
+                locks: BTreeSet::new(),
+                sync_failure_in: None,
+                crash_in_sync: false,
+                capacity_bytes: None,
+                syncs: 0,
+            })),
+        }
+    }
+
+    /// The power fails: what was not synced survives in parts, open files and locks die.
+    pub fn crash(&self) {
+        self.state().crash();
+    }
+
+    /// The sync after `successes` more fails, once.
+    pub fn fail_sync_after(&self, successes: u64) {
+        self.state().sync_failure_in = Some(successes);
+    }
+
+    /// The power fails in the next sync of a file.
+    pub fn crash_in_sync(&self) {
+        self.state().crash_in_sync = true;
+    }
+
+    /// Takes back `fail_sync_after` and `crash_in_sync`, if they have not happened.
+    pub fn disarm(&self) {
+        let mut state = self.state();
+        state.sync_failure_in = None;
+        state.crash_in_sync = false;
+    }
+
+    /// Writes that would need more than this in all fail with `StorageFull`; `None` lifts the limit.
+    pub fn limit_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity_bytes = bytes;
+    }
+
+    /// Flips bits of one byte, on the medium and in what reads see.
+    pub fn corrupt(&self, path: &Path, offset: u64, mask: u8) {
+        let mut state = self.state();
+        let inode = *state.names.get(path).expect("the file exists");
+        let inode = state.inodes.get_mut(&inode).expect("a name has a file");
+        let at = usize::try_from(offset).expect("fits memory");
+        for bytes in [&mut inode.bytes, &mut inode.durable] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= mask;
+            }
+        }
+    }
+
+    /// Successful syncs of files so far.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panicking test must not hide its message behind a poisoned lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set_name(names: &mut BTreeMap<PathBuf, u64>, path: PathBuf, inode: Option<u64>) {
+    match inode {
+        Some(inode) => names.insert(path, inode),
+        None => names.remove(&path),
+    };
+}
+
+/// SplitMix64.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+impl Inode {
+    fn sectors(offset: usize, len: usize) -> std::ops::Range<usize> {
+        offset / SECTOR_BYTES..(offset + len).div_ceil(SECTOR_BYTES)
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        let end = offset + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(bytes);
+        self.unsynced_sectors
+            .extend(Self::sectors(offset, bytes.len()));
+    }
+
+    fn copy_sector(&mut self, sector: usize) {
+        let start = sector * SECTOR_BYTES;
+        let end = (start + SECTOR_BYTES)
+            .min(self.bytes.len())
+            .min(self.durable.len());
+        if start < end {
+            self.durable[start..end].copy_from_slice(&self.bytes[start..end]);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.bytes.len(), 0);
+        for sector in std::mem::take(&mut self.unsynced_sectors) {
+            self.copy_sector(sector);
+        }
+    }
+
+    fn crash(&mut self, random: &mut u64) {
+        if next_random(random) & 1 == 0 {
+            self.durable.resize(self.bytes.len(), 0);
+        }
+        // All, none or some: each happens often enough to be tested.
+        let mode = next_random(random) % 3;
+        for sector in std::mem::take(&mut self.unsynced_sectors) {
+            if mode == 0 || (mode == 1 && next_random(random) & 1 == 0) {
+                self.copy_sector(sector);
+            }
+        }
+        self.bytes.clone_from(&self.durable);
+    }
+}
+
+impl State {
+    fn choose(&mut self, options: usize) -> usize {
+        (next_random(&mut self.random) % options as u64) as usize
+    }
+
+    fn crash(&mut self) {
+        self.epoch += 1;
+        let kept = self.choose(self.pending_names.len() + 1);
+        for (path, inode) in self.pending_names.drain(..).take(kept).flatten() {
+            set_name(&mut self.durable_names, path, inode);
+        }
+        self.names.clone_from(&self.durable_names);
+        self.locks.clear();
+        self.sync_failure_in = None;
+        self.crash_in_sync = false;
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        self.inodes.retain(|inode, _| named.contains(inode));
+        let mut random = self.random;
+        for inode in self.inodes.values_mut() {
+            inode.crash(&mut random);
+        }
+        self.random = random;
+    }
+
+    fn change_names(&mut self, change: NameChange) {
+        for (path, inode) in &change {
+            set_name(&mut self.names, path.clone(), *inode);
+        }
+        self.pending_names.push(change);
+    }
+
+    fn named(&self, path: &Path) -> io::Result<u64> {
+        self.names
+            .get(path)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn check_capacity(&self, more: usize) -> io::Result<()> {
+        let used: usize = self.inodes.values().map(|inode| inode.bytes.len()).sum();
+        match self.capacity_bytes {
+            Some(limit) if (used + more) as u64 > limit => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    type File = SimulatedFile;
+    type Lock = SimulatedLock;
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.state()
+            .directories
+            .extend(path.ancestors().map(Path::to_path_buf));
+        Ok(())
+    }
+
+    fn open(&self, path: &Path, options: OpenOptions) -> io::Result<SimulatedFile> {
+        let mut state = self.state();
+        let inode = match state.names.get(path).copied() {
+            Some(_) if options.create_new => return Err(io::ErrorKind::AlreadyExists.into()),
+            Some(inode) => inode,
+            None if options.create || options.create_new => {
+                let parent = path.parent().unwrap_or(Path::new(""));
+                if !state.directories.contains(parent) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                let inode = state.next_inode;
+                state.next_inode += 1;
+                state.inodes.insert(inode, Inode::default());
+                state.change_names(vec![(path.to_path_buf(), Some(inode))]);
+                inode
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(SimulatedFile {
+            disk: self.clone(),
+            inode,
+            epoch: state.epoch,
+        })
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.state();
+        if !state.directories.contains(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let name = |child: &Path| {
+            child
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let files = state.names.iter().map(|(file, inode)| {
+            (
+                file,
+                state
+                    .inodes
+                    .get(inode)
+                    .map_or(0, |inode| inode.bytes.len() as u64),
+            )
+        });
+        let directories = state.directories.iter().map(|directory| (directory, 0));
+        let mut entries: Vec<_> = files
+            .chain(directories)
+            .filter(|(child, _)| child.parent() == Some(path))
+            .filter_map(|(child, len)| {
+                Some(DirEntry {
+                    name: name(child)?,
+                    len,
+                })
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.named(from)?;
+        state.change_names(vec![
+            (to.to_path_buf(), Some(inode)),
+            (from.to_path_buf(), None),
+        ]);
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.named(path)?;
+        state.change_names(vec![(path.to_path_buf(), None)]);
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let inside: Vec<_> = state
+            .names
+            .keys()
+            .filter(|file| file.starts_with(path))
+            .cloned()
+            .collect();
+        for file in inside {
+            state.change_names(vec![(file, None)]);
+        }
+        state
+            .directories
+            .retain(|directory| !directory.starts_with(path));
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let in_directory =
+            |change: &NameChange| change.iter().any(|(file, _)| file.parent() == Some(path));
+        let (synced, pending): (Vec<_>, Vec<_>) =
+            state.pending_names.drain(..).partition(in_directory);
+        state.pending_names = pending;
+        for (file, inode) in synced.into_iter().flatten() {
+            set_name(&mut state.durable_names, file, inode);
+        }
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        Ok(state.names.contains_key(path) || state.directories.contains(path))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<SimulatedLock> {
+        let mut state = self.state();
+        if !state.locks.insert(path.to_path_buf()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(SimulatedLock {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+            epoch: state.epoch,
+        })
+    }
+}
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.epoch == self.epoch {
+            state.locks.remove(&self.path);
+        }
+    }
+}
+
+impl SimulatedFile {
+    fn with<T>(&self, act: impl FnOnce(&mut State, u64) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.state();
+        if state.epoch != self.epoch {
+            return Err(io::Error::other(
+                "the disk crashed since this file was opened",
+            ));
+        }
+        act(&mut state, self.inode)
+    }
+
+    fn with_inode<T>(&self, act: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
+        self.with(|state, inode| Ok(act(state.inodes.entry(inode).or_default())))
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.with_inode(|inode| {
+            let start = usize::try_from(offset)
+                .unwrap_or(usize::MAX)
+                .min(inode.bytes.len());
+            let count = buffer.len().min(inode.bytes.len() - start);
+            buffer[..count].copy_from_slice(&inode.bytes[start..start + count]);
+            count
+        })
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let old = self.with_inode(|inode| inode.bytes.len())?;
+        self.with(|state, inode| {
+            state.check_capacity((offset + bytes.len()).saturating_sub(old))?;
+            state.inodes.entry(inode).or_default().write(bytes, offset);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(|state, inode| {
+            if state.crash_in_sync {
+                state.crash();
+                return Err(io::Error::other("the disk crashed"));
+            }
+            let fails = match &mut state.sync_failure_in {
+                Some(0) => true,
+                Some(left) => {
+                    *left -= 1;
+                    false
+                }
+                None => false,
+            };
+            let inode = state.inodes.entry(inode).or_default();
+            if fails {
+                state.sync_failure_in = None;
+                inode.unsynced_sectors.clear();
+                return Err(io::Error::other("simulated sync failure"));
+            }
+            inode.sync();
+            state.syncs += 1;
+            Ok(())
+        })
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let old = self.len()?;
+        if len <= old {
+            return Ok(());
+        }
+        let zeros = vec![0; usize::try_from(len - old).map_err(|_| io::ErrorKind::InvalidInput)?];
+        self.write_all_at(&zeros, old)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.with_inode(|inode| inode.bytes.resize(len, 0))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with_inode(|inode| inode.bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

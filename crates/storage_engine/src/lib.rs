@@ -9,6 +9,7 @@
 //! to [`Engine::set_oldest_reader`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bulk_loader;
 mod engine;

@@ -1,16 +1,45 @@
-//! Segmented, checksummed log with group commit: opaque bytes at positions.
+//! Segmented, checksummed log with group commit: opaque bytes at positions, for many groups in one log.
+//!
+//! One writer buffers records and makes them durable with [`WriteAheadLog::sync`]: one write and one
+//! `fdatasync` into a segment whose blocks were written before, so that no file system metadata changes.
+//! What one sync wrote is a *batch*, recovered whole or not at all.
+//!
+//! **Order within a group.** An entry at index p supersedes every earlier entry at p and later: that is how a
+//! conflicting suffix is truncated. [`WriteAheadLog::reset`] replaces the whole log of a group.
+//!
+//! **Torn tail or damage?** A batch is written only after the batch before it was synced. So a bad batch is
+//! proved to have been synced, and thus perhaps acknowledged, exactly if a batch with a higher number stands
+//! anywhere after it; good pieces of the same batch prove nothing, for pages reach the disk out of order. A
+//! bad last batch is cut and reported as [`TornTail`]; any other is [`WalError::Damaged`], and nothing is
+//! changed. What cannot be told apart from a torn write is decay of the very last batch.
+//!
+//! **Failures.** After a failed write or sync the handle refuses further use: the kernel may have dropped the
+//! pages though it shows them. Recovery writes the last batch again before anything builds on it.
+//!
+//! `docs/file_format.md` gives the bytes. This crate knows nothing of Raft.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod format;
+mod groups;
+mod reader;
+mod recovery;
+mod segment;
+mod writer;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use platform::Disk;
+pub use error::WalError;
+pub use reader::WalReader;
+pub use writer::WriteAheadLog;
 
 /// How to run a log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Length of a segment file.
+    /// Length of a segment file. The first ones of a new log are shorter, so that small logs stay small.
     pub segment_bytes: u64,
     /// Longest payload accepted.
     pub record_bytes_max: usize,
@@ -63,7 +92,7 @@ pub struct RecoveredEntry {
     pub payload: Vec<u8>,
 }
 
-/// An unsynced end that was cut.
+/// A batch that was being written when the machine or process stopped; never synced, and cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The segment file.
@@ -74,59 +103,10 @@ pub struct TornTail {
     pub detail: String,
 }
 
-/// Why the log cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum WalError {
-    /// The disk failed.
-    #[error("log {action} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
-    /// Bytes that had been synced are not what was written.
-    #[error("log segment {} is damaged at offset {offset}: {detail}", segment.display())]
-    Damaged {
-        /// The segment file.
-        segment: PathBuf,
-        /// Where.
-        offset: u64,
-        /// What was found and what to do.
-        detail: String,
-    },
-    /// An earlier write or sync failed; restart and recover.
-    #[error("log stopped after an earlier failure: {first}")]
-    Poisoned {
-        /// The earlier failure.
-        first: String,
-    },
-    /// The payload is longer than the limit.
-    #[error("log record of {bytes} bytes is over the limit of {limit}")]
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Written by a newer version of this program.
-    #[error("log segment {} has format version {found}; this program reads up to {known}", segment.display())]
-    Version {
-        /// The segment file.
-        segment: PathBuf,
-        /// Its version.
-        found: u32,
-        /// Ours.
-        known: u32,
-    },
-}
-
 /// Sizes and counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalStats {
-    /// Bytes of all segment files.
+    /// Bytes of all segment files, prepared ones included.
     pub disk_bytes: u64,
     /// Segment files holding records.
     pub segments: u64,
@@ -136,58 +116,5 @@ pub struct WalStats {
     pub written_bytes: u64,
 }
 
-/// The log of all groups of a process.
-pub struct WriteAheadLog<D: Disk> {
-    _disk: D,
-}
-
-impl<D: Disk> WriteAheadLog<D> {
-    /// Opens or creates the log in a directory.
-    pub fn open(_disk: D, _dir: &Path, _options: Options) -> Result<(Self, Recovered), WalError> {
-        unimplemented!()
-    }
-    /// Buffers an entry; supersedes every entry at `index` and later.
-    pub fn append(&mut self, _group: u64, _index: u64, _payload: &[&[u8]]) -> Result<(), WalError> {
-        unimplemented!()
-    }
-    /// Buffers a group's state.
-    pub fn set_state(&mut self, _group: u64, _state: &[u8]) -> Result<(), WalError> {
-        unimplemented!()
-    }
-    /// Buffers: the group's whole log is replaced by nothing after `start`.
-    pub fn reset(&mut self, _group: u64, _start: Start) -> Result<(), WalError> {
-        unimplemented!()
-    }
-    /// One write and one sync for everything buffered.
-    pub fn sync(&mut self) -> Result<(), WalError> {
-        unimplemented!()
-    }
-    /// Drops entries up to and including `through.index`.
-    pub fn remove_prefix(&mut self, _group: u64, _through: Start) -> Result<(), WalError> {
-        unimplemented!()
-    }
-    /// A reader of synced entries.
-    pub fn reader(&self) -> WalReader {
-        unimplemented!()
-    }
-    /// Sizes and counts.
-    pub fn stats(&self) -> WalStats {
-        unimplemented!()
-    }
-}
-
-/// Reads synced entries.
-#[derive(Clone)]
-pub struct WalReader {}
-
-impl WalReader {
-    /// Entries from `from`, at least one if there is one, up to about `bytes_max`.
-    pub fn read(
-        &self,
-        _group: u64,
-        _from: u64,
-        _bytes_max: usize,
-    ) -> Result<Vec<RecoveredEntry>, WalError> {
-        unimplemented!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -162,12 +162,14 @@ fn check_reads(engine: &dyn Engine, model: &dyn Engine, as_of: Version, step: &S
     );
 }
 
+type LoggedBatch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
 /// The engine under test, its model, and the batches a restart must replay.
 struct Pair {
     dir: tempfile::TempDir,
     engine: Option<Arc<LsmEngine>>,
     model: MemoryEngine,
-    log: Vec<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    log: Vec<LoggedBatch>,
     oldest_reader: Version,
 }
 

@@ -1,0 +1,69 @@
+//! Why the log cannot go on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the log cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The disk failed.
+    #[error("log: {action} {} failed: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Bytes that had been synced are not what was written. Nothing was changed.
+    #[error(
+        "log segment {} is damaged at offset {offset}: {detail}. These bytes had been synced and may have been \
+         acknowledged, so nothing was cut. Replace this node's data directory by joining the cluster anew, or \
+         restore a backup; if it is the only copy, keep the files", segment.display()
+    )]
+    Damaged {
+        /// The segment file.
+        segment: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What was found.
+        detail: String,
+    },
+    /// An earlier write or sync failed.
+    #[error("log stopped after an earlier failure ({first}); restart the process to recover")]
+    Poisoned {
+        /// The earlier failure.
+        first: String,
+    },
+    /// The payload is longer than the limit.
+    #[error("log record of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Written by a newer version of this program.
+    #[error("log segment {} has format version {found}; this program reads up to {known}: run a newer one", segment.display())]
+    Version {
+        /// The segment file.
+        segment: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+}
+
+impl WalError {
+    /// Wraps an I/O error, for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

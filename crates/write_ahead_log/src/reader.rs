@@ -1,0 +1,169 @@
+//! Reads of synced entries, beside the writer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use platform::DiskFile;
+
+use crate::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, Seed, record_bytes};
+use crate::groups::{Groups, Location};
+use crate::segment::path;
+use crate::{RecoveredEntry, WalError};
+
+/// Bytes read at once: neighbouring entries come with one read.
+const WINDOW_BYTES: usize = 128 << 10;
+
+/// A file holding records.
+#[derive(Clone)]
+pub(crate) struct SegmentFile {
+    pub file: Arc<dyn DiskFile>,
+    pub len: u64,
+}
+
+/// What is synced; the writer replaces it after each sync.
+pub(crate) struct Published {
+    pub dir: std::path::PathBuf,
+    pub groups: Groups,
+    pub files: BTreeMap<u32, SegmentFile>,
+}
+
+/// Reads synced entries; clones share the log.
+#[derive(Clone)]
+pub struct WalReader {
+    published: Arc<RwLock<Published>>,
+}
+
+/// Part of a segment in memory.
+struct Window {
+    segment: u32,
+    offset: u32,
+    bytes: Vec<u8>,
+}
+
+impl WalReader {
+    pub(crate) fn new(published: Arc<RwLock<Published>>) -> Self {
+        Self { published }
+    }
+
+    /// The synced entries of a group, beginning with `from`: at least one if it is in the log, then as many as
+    /// fit in `bytes_max` of payload. Empty if `from` was removed or is past the end.
+    pub fn read(
+        &self,
+        group: u64,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<RecoveredEntry>, WalError> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut window = None;
+        let mut index = from;
+        while let Some((location, file)) = self.locate(group, index) {
+            let payload = self.read_at(&mut window, location, &file, group, index)?;
+            bytes += payload.len();
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(RecoveredEntry { index, payload });
+            index += 1;
+        }
+        Ok(entries)
+    }
+
+    /// Index before the first entry and index of the last one, as synced.
+    pub fn bounds(&self, group: u64) -> Option<(u64, u64)> {
+        let published = self.published.read();
+        published
+            .groups
+            .0
+            .get(&group)
+            .map(|group| (group.start.index, group.last()))
+    }
+
+    fn locate(&self, group: u64, index: u64) -> Option<(Location, SegmentFile)> {
+        let published = self.published.read();
+        let location = published.groups.0.get(&group)?.location(index)?;
+        // A file that a reader holds is never reused, so its bytes stay while it is read.
+        let file = published
+            .files
+            .get(&location.segment)
+            .expect("an entry's segment is kept");
+        Some((location, file.clone()))
+    }
+
+    fn read_at(
+        &self,
+        window: &mut Option<Window>,
+        location: Location,
+        file: &SegmentFile,
+        group: u64,
+        index: u64,
+    ) -> Result<Vec<u8>, WalError> {
+        let damaged = |detail: String| WalError::Damaged {
+            segment: path(&self.published.read().dir, u64::from(location.segment)),
+            offset: u64::from(location.offset),
+            detail,
+        };
+        let record = match window.as_ref().and_then(|window| window.record(location)) {
+            Some(record) => record,
+            None => {
+                let read = self.read_window(location, file)?;
+                window
+                    .insert(read)
+                    .record(location)
+                    .ok_or_else(|| damaged("a record that ends too early".to_owned()))?
+            }
+        };
+        let (header, stored) = RecordHeader::decode(record, Seed::of(u64::from(location.segment)))
+            .map_err(|bad| damaged(bad.to_string()))?;
+        if (header.kind, header.group, header.index) != (RecordKind::Entry, group, index) {
+            return Err(damaged(format!(
+                "another record than entry {index} of group {group}"
+            )));
+        }
+        header
+            .payload(stored)
+            .map_err(|bad| damaged(bad.to_string()))
+    }
+
+    fn read_window(&self, location: Location, file: &SegmentFile) -> Result<Window, WalError> {
+        let read = |bytes: usize| {
+            let mut buffer = vec![0; bytes];
+            let count = file
+                .file
+                .read_at(&mut buffer, u64::from(location.offset))
+                .map_err(|source| {
+                    let path = path(&self.published.read().dir, u64::from(location.segment));
+                    WalError::io("read", &path)(source)
+                })?;
+            buffer.truncate(count);
+            Ok(buffer)
+        };
+        let mut bytes = read(WINDOW_BYTES)?;
+        // An unverified length may be anything: what lies past the segment is not read.
+        let left = usize::try_from(file.len.saturating_sub(u64::from(location.offset)));
+        if bytes.len() >= RECORD_HEADER_BYTES {
+            let needed = record_bytes(&bytes);
+            if needed > bytes.len() && left.is_ok_and(|left| needed <= left) {
+                bytes = read(needed)?;
+            }
+        }
+        Ok(Window {
+            segment: location.segment,
+            offset: location.offset,
+            bytes,
+        })
+    }
+}
+
+impl Window {
+    /// The record's bytes and maybe more, if all of it is here.
+    fn record(&self, location: Location) -> Option<&[u8]> {
+        if self.segment != location.segment {
+            return None;
+        }
+        let at = location.offset.checked_sub(self.offset)? as usize;
+        let rest = self.bytes.get(at..)?;
+        (rest.len() >= RECORD_HEADER_BYTES && record_bytes(rest) <= rest.len()).then_some(rest)
+    }
+}

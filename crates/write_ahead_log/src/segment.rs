@@ -1,0 +1,200 @@
+//! Segment files: their names, and the stock of files written ahead of need.
+//!
+//! Names in `wal/`: `<sequence>.wal` holds records, or is the next segment in waiting (its header is not yet
+//! valid for its name); `spare-<sequence>.wal` was freed and waits for reuse; `prepare.tmp` is being zeroed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use platform::{Disk, DiskFile, OpenOptions};
+
+use crate::{Options, WalError};
+
+const PREPARING: &str = "prepare.tmp";
+const SPARE_PREFIX: &str = "spare-";
+const SUFFIX: &str = ".wal";
+/// Freed segments kept for reuse; more are deleted.
+const SPARES_MAX: usize = 4;
+/// Zeros written by one step of preparation, so that a step stays short.
+const STEP_BYTES: u64 = 1 << 20;
+/// The first segment of a log; each further one is four times as long, up to the configured length.
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+
+pub(crate) const READ_WRITE: OpenOptions = OpenOptions {
+    create: false,
+    create_new: false,
+    write: true,
+};
+
+pub(crate) fn path(dir: &Path, sequence: u64) -> PathBuf {
+    dir.join(format!("{sequence:016}{SUFFIX}"))
+}
+
+/// The sequence in a segment's file name; `None` for other names.
+pub(crate) fn sequence(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    let plain = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// A segment written ahead, under its final name.
+pub(crate) struct Prepared<F> {
+    pub sequence: u64,
+    pub file: Arc<F>,
+    pub len: u64,
+}
+
+/// Files that hold no records.
+pub(crate) struct Stock<D: Disk> {
+    disk: D,
+    dir: PathBuf,
+    segment_bytes: u64,
+    prepared: Option<Prepared<D::File>>,
+    /// The file being zeroed, and its intended length.
+    preparing: Option<(D::File, u64)>,
+    spares: Vec<PathBuf>,
+}
+
+impl<D: Disk> Stock<D> {
+    /// Takes in the spares of a directory and removes what is half-made.
+    pub fn open(disk: D, dir: &Path, options: &Options) -> Result<Self, WalError> {
+        let mut spares = Vec::new();
+        for entry in disk.list(dir).map_err(WalError::io("list", dir))? {
+            let path = dir.join(&entry.name);
+            let useful = entry.len == options.segment_bytes && spares.len() < SPARES_MAX;
+            if entry.name.starts_with(SPARE_PREFIX) && useful {
+                spares.push(path);
+            } else if entry.name.starts_with(SPARE_PREFIX) || entry.name == PREPARING {
+                disk.remove_file(&path)
+                    .map_err(WalError::io("remove", &path))?;
+            }
+        }
+        Ok(Self {
+            disk,
+            dir: dir.to_path_buf(),
+            segment_bytes: options.segment_bytes,
+            prepared: None,
+            preparing: None,
+            spares,
+        })
+    }
+
+    /// Takes in a segment found in waiting.
+    pub fn put_prepared(&mut self, prepared: Prepared<D::File>) {
+        self.prepared = Some(prepared);
+    }
+
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.is_some()
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        let prepared = self.prepared.as_ref().map_or(0, |prepared| prepared.len);
+        prepared + self.spares.len() as u64 * self.segment_bytes
+    }
+
+    /// Does a short step towards the segment `sequence`; true when it is ready.
+    pub fn step(&mut self, sequence: u64) -> Result<bool, WalError> {
+        if self.prepared.is_some() {
+            return Ok(true);
+        }
+        if let Some(spare) = self.spares.pop() {
+            self.name(&spare, sequence)?;
+            return Ok(true);
+        }
+        let temporary = self.dir.join(PREPARING);
+        let (file, len) = match self.preparing.take() {
+            Some(preparing) => preparing,
+            None => {
+                let create = OpenOptions {
+                    create: true,
+                    ..READ_WRITE
+                };
+                let file = self.disk.open(&temporary, create);
+                let doublings = 2 * sequence.saturating_sub(1).min(16);
+                let len = (FIRST_SEGMENT_BYTES << doublings).min(self.segment_bytes);
+                (file.map_err(WalError::io("create", &temporary))?, len)
+            }
+        };
+        let written = file.len().map_err(WalError::io("measure", &temporary))?;
+        let next = (written + STEP_BYTES).min(len);
+        file.allocate(next)
+            .map_err(WalError::io("extend", &temporary))?;
+        file.sync_all().map_err(WalError::io("sync", &temporary))?;
+        if next < len {
+            self.preparing = Some((file, len));
+            return Ok(false);
+        }
+        drop(file);
+        self.name(&temporary, sequence)?;
+        Ok(true)
+    }
+
+    fn name(&mut self, from: &Path, sequence: u64) -> Result<(), WalError> {
+        let path = path(&self.dir, sequence);
+        self.disk
+            .rename(from, &path)
+            .map_err(WalError::io("rename", from))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(WalError::io("sync", &self.dir))?;
+        let file = self
+            .disk
+            .open(&path, READ_WRITE)
+            .map_err(WalError::io("open", &path))?;
+        let len = file.len().map_err(WalError::io("measure", &path))?;
+        self.prepared = Some(Prepared {
+            sequence,
+            file: Arc::new(file),
+            len,
+        });
+        Ok(())
+    }
+
+    /// The segment `sequence`, at least `bytes` long.
+    pub fn take(&mut self, sequence: u64, bytes: u64) -> Result<Prepared<D::File>, WalError> {
+        while !self.step(sequence)? {}
+        let mut prepared = self.prepared.take().expect("the step made it");
+        assert_eq!(prepared.sequence, sequence, "segments are used in order");
+        if prepared.len < bytes {
+            let path = path(&self.dir, sequence);
+            prepared
+                .file
+                .allocate(bytes)
+                .map_err(WalError::io("extend", &path))?;
+            prepared
+                .file
+                .sync_all()
+                .map_err(WalError::io("sync", &path))?;
+            prepared.len = bytes;
+        }
+        Ok(prepared)
+    }
+
+    /// Takes a freed segment: keeps it for reuse, if `reusable` (no reader holds it) and of use.
+    pub fn put_freed(&mut self, sequence: u64, len: u64, reusable: bool) -> Result<(), WalError> {
+        let path = path(&self.dir, sequence);
+        if reusable && len == self.segment_bytes && self.spares.len() < SPARES_MAX {
+            let spare = self
+                .dir
+                .join(format!("{SPARE_PREFIX}{sequence:016}{SUFFIX}"));
+            self.disk
+                .rename(&path, &spare)
+                .map_err(WalError::io("rename", &path))?;
+            self.spares.push(spare);
+        } else {
+            self.disk
+                .remove_file(&path)
+                .map_err(WalError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Makes what `put_freed` did durable.
+    pub fn sync_names(&self) -> Result<(), WalError> {
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(WalError::io("sync", &self.dir))
+    }
+}

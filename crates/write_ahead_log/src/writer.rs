@@ -1,0 +1,395 @@
+//! The one writer of the log.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use platform::{Disk, DiskFile};
+
+use crate::format::{
+    BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, FORMAT_VERSION, RecordKind,
+    SEGMENT_HEADER_BYTES, Seed, SegmentHeader, append_record, records, reseal_record,
+};
+use crate::groups::{Groups, Location};
+use crate::reader::{Published, SegmentFile, WalReader};
+use crate::recovery::{self, Tail};
+use crate::segment::{Stock, path};
+use crate::{Options, Recovered, RecoveredGroup, Start, WalError, WalStats};
+
+/// A write buffer that grew beyond this is given back after its sync.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// The log of all groups of a process: its one writer. Dropping it loses what was not synced.
+pub struct WriteAheadLog<D: Disk> {
+    dir: PathBuf,
+    record_bytes_max: usize,
+    published: Arc<RwLock<Published>>,
+    /// The segment being written; `None` in a new log.
+    tail: Option<Tail<D::File>>,
+    stock: Stock<D>,
+    next_batch: u64,
+    /// The batch being gathered: room for its header, then records sealed for the tail's segment.
+    buffer: Vec<u8>,
+    records: u32,
+    /// Per group, with what is buffered.
+    ends: BTreeMap<u64, End>,
+    /// The first failure; nothing works after it.
+    poison: Option<String>,
+    fsyncs: u64,
+    written_bytes: u64,
+}
+
+/// A group's first and last position.
+#[derive(Clone, Copy, Default)]
+struct End {
+    start: Start,
+    last: u64,
+}
+
+impl<D: Disk> WriteAheadLog<D> {
+    /// Opens the log in a directory, creating both if needed, and reads everything that was synced. The caller
+    /// makes sure that no other process has it open.
+    pub fn open(disk: D, dir: &Path, options: Options) -> Result<(Self, Recovered), WalError> {
+        disk.create_dir_all(dir)
+            .map_err(WalError::io("create", dir))?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            disk.sync_dir(parent)
+                .map_err(WalError::io("sync", parent))?;
+        }
+        let mut stock = Stock::open(disk.clone(), dir, &options)?;
+        let outcome = recovery::recover(&disk, dir)?;
+        if let Some(prepared) = outcome.prepared {
+            stock.put_prepared(prepared);
+        }
+        let ends = outcome.published.groups.0.iter().map(|(id, group)| {
+            let end = End {
+                start: group.start,
+                last: group.last(),
+            };
+            (*id, end)
+        });
+        let log = Self {
+            dir: dir.to_path_buf(),
+            record_bytes_max: options.record_bytes_max,
+            ends: ends.collect(),
+            published: Arc::new(RwLock::new(outcome.published)),
+            tail: outcome.tail,
+            stock,
+            next_batch: outcome.next_batch,
+            buffer: vec![0; BATCH_HEADER_BYTES],
+            records: 0,
+            poison: None,
+            fsyncs: 0,
+            written_bytes: 0,
+        };
+        let recovered = Recovered {
+            groups: log.recovered_groups()?,
+            torn_tail: outcome.torn_tail,
+        };
+        Ok((log, recovered))
+    }
+
+    fn recovered_groups(&self) -> Result<BTreeMap<u64, RecoveredGroup>, WalError> {
+        let reader = self.reader();
+        let published = self.published.read();
+        let found: Vec<_> = published
+            .groups
+            .0
+            .iter()
+            .map(|(id, group)| (*id, group.state.clone(), group.start))
+            .collect();
+        drop(published);
+        found
+            .into_iter()
+            .map(|(id, state, start)| {
+                let entries = reader.read(id, start.index + 1, usize::MAX)?;
+                Ok((
+                    id,
+                    RecoveredGroup {
+                        state,
+                        start,
+                        entries,
+                    },
+                ))
+            })
+            .collect()
+    }
+
+    /// Buffers an entry whose payload is the concatenation of the parts; it supersedes every entry at `index`
+    /// and later. `index` is at most one past the group's last entry, and after its start.
+    pub fn append(&mut self, group: u64, index: u64, payload: &[&[u8]]) -> Result<(), WalError> {
+        self.check_usable()?;
+        let bytes = payload.iter().map(|part| part.len()).sum();
+        self.check_length(bytes)?;
+        let end = self.ends.entry(group).or_default();
+        assert!(
+            index > end.start.index && index <= end.last + 1,
+            "entry {index} of group {group} neither follows entry {} nor supersedes one after {}",
+            end.last,
+            end.start.index
+        );
+        end.last = index;
+        self.put((RecordKind::Entry, group, index), payload);
+        Ok(())
+    }
+
+    /// Buffers a group's state, which replaces the one before.
+    pub fn set_state(&mut self, group: u64, state: &[u8]) -> Result<(), WalError> {
+        self.check_usable()?;
+        self.check_length(state.len())?;
+        self.ends.entry(group).or_default();
+        self.put((RecordKind::State, group, 0), &[state]);
+        Ok(())
+    }
+
+    /// Buffers: the whole log of the group is gone, and the next entry is the one after `start`.
+    pub fn reset(&mut self, group: u64, start: Start) -> Result<(), WalError> {
+        self.check_usable()?;
+        let last = start.index;
+        self.ends.insert(group, End { start, last });
+        self.put(
+            (RecordKind::Reset, group, start.index),
+            &[&start.tag.to_le_bytes()],
+        );
+        Ok(())
+    }
+
+    /// Buffers: entries up to and including `through.index` are no longer needed. Once that is synced,
+    /// `housekeep` frees the segments that no group needs.
+    pub fn remove_prefix(&mut self, group: u64, through: Start) -> Result<(), WalError> {
+        self.check_usable()?;
+        let end = self.ends.entry(group).or_default();
+        if through.index <= end.start.index {
+            return Ok(());
+        }
+        end.start = through;
+        end.last = end.last.max(through.index);
+        self.put(
+            (RecordKind::Start, group, through.index),
+            &[&through.tag.to_le_bytes()],
+        );
+        Ok(())
+    }
+
+    /// Makes everything buffered durable, whole or not at all: one write and one sync. On an error the handle
+    /// refuses further use.
+    pub fn sync(&mut self) -> Result<(), WalError> {
+        self.check_usable()?;
+        if self.records == 0 {
+            return Ok(());
+        }
+        self.write_batch()
+            .inspect_err(|error| self.poison = Some(error.to_string()))
+    }
+
+    /// Whether anything is buffered.
+    pub fn is_dirty(&self) -> bool {
+        self.records > 0
+    }
+
+    /// Frees segments and writes the next one ahead, in short steps; to be called when nobody waits, best
+    /// after every sync. Without it the same happens, all at once, when a segment is full. True if there is
+    /// more to do.
+    pub fn housekeep(&mut self) -> Result<bool, WalError> {
+        self.check_usable()?;
+        self.free_segments()?;
+        let Some(tail) = &self.tail else {
+            return Ok(false);
+        };
+        if self.stock.is_prepared() || tail.offset * 2 < tail.len {
+            return Ok(false);
+        }
+        let next = tail.sequence + 1;
+        self.stock.step(next).map(|ready| !ready)
+    }
+
+    /// A reader of synced entries, for any thread.
+    pub fn reader(&self) -> WalReader {
+        WalReader::new(Arc::clone(&self.published))
+    }
+
+    /// Sizes and counts.
+    pub fn stats(&self) -> WalStats {
+        let published = self.published.read();
+        let live: u64 = published.files.values().map(|file| file.len).sum();
+        WalStats {
+            disk_bytes: live + self.stock.bytes(),
+            segments: published.files.len() as u64,
+            fsyncs: self.fsyncs,
+            written_bytes: self.written_bytes,
+        }
+    }
+
+    fn check_usable(&self) -> Result<(), WalError> {
+        match &self.poison {
+            None => Ok(()),
+            Some(first) => Err(WalError::Poisoned {
+                first: first.clone(),
+            }),
+        }
+    }
+
+    fn check_length(&self, bytes: usize) -> Result<(), WalError> {
+        if bytes > self.record_bytes_max {
+            let limit = self.record_bytes_max;
+            return Err(WalError::TooLarge { bytes, limit });
+        }
+        Ok(())
+    }
+
+    fn tail_sequence(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.sequence)
+    }
+
+    fn put(&mut self, key: (RecordKind, u64, u64), payload: &[&[u8]]) {
+        let seed = Seed::of(self.tail_sequence());
+        append_record(&mut self.buffer, seed, key, payload);
+        self.records += 1;
+    }
+
+    fn write_batch(&mut self) -> Result<(), WalError> {
+        let padded = self.buffer.len().next_multiple_of(BATCH_ALIGNMENT);
+        let fits = |tail: &Tail<D::File>| tail.offset + padded as u64 <= tail.len;
+        let header_at = if self.tail.as_ref().is_some_and(fits) {
+            0
+        } else {
+            self.begin_segment()?;
+            SEGMENT_HEADER_BYTES
+        };
+        self.buffer
+            .resize(self.buffer.len().next_multiple_of(BATCH_ALIGNMENT), 0);
+        let tail = self.tail.as_mut().expect("a segment was begun");
+        let seed = Seed::of(tail.sequence);
+        let body_at = header_at + BATCH_HEADER_BYTES;
+        let header = BatchHeader::of(seed, self.next_batch, self.records, &self.buffer[body_at..]);
+        self.buffer[header_at..body_at].copy_from_slice(&header.encode(seed));
+        let path = path(&self.dir, tail.sequence);
+        let offset = tail.offset;
+        tail.file
+            .write_all_at(&self.buffer, offset)
+            .map_err(WalError::io("write", &path))?;
+        tail.file.sync_data().map_err(WalError::io("sync", &path))?;
+        tail.offset += self.buffer.len() as u64;
+        self.next_batch += 1;
+        self.fsyncs += 1;
+        self.written_bytes += self.buffer.len() as u64;
+        self.publish(body_at, offset);
+        self.records = 0;
+        self.buffer.truncate(BATCH_HEADER_BYTES);
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        }
+        Ok(())
+    }
+
+    /// Moves to the next segment: the batch gets its header and every group's state and start before it, so
+    /// that no older segment is needed for them.
+    fn begin_segment(&mut self) -> Result<(), WalError> {
+        let sequence = self.tail_sequence() + 1;
+        let seed = Seed::of(sequence);
+        let header = SegmentHeader {
+            version: FORMAT_VERSION,
+            sequence,
+            first_batch: self.next_batch,
+        };
+        let mut buffer = header.encode().to_vec();
+        buffer.resize(SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES, 0);
+        let carried = carry_forward(&self.published.read().groups, &mut buffer, seed);
+        let mut at = buffer.len();
+        buffer.extend_from_slice(&self.buffer[BATCH_HEADER_BYTES..]);
+        for _ in 0..self.records {
+            at += reseal_record(seed, &mut buffer[at..]);
+        }
+        assert_eq!(at, buffer.len(), "the buffer is nothing but records");
+        let needed = buffer.len().next_multiple_of(BATCH_ALIGNMENT) as u64;
+        let prepared = self.stock.take(sequence, needed)?;
+        self.buffer = buffer;
+        self.records += carried;
+        self.tail = Some(Tail {
+            sequence,
+            file: prepared.file,
+            len: prepared.len,
+            offset: 0,
+        });
+        Ok(())
+    }
+
+    /// Shows readers the batch just synced.
+    fn publish(&mut self, body_at: usize, offset: u64) {
+        let tail = self.tail.as_ref().expect("it was written to");
+        let segment = u32::try_from(tail.sequence).expect("sequences stay below 2^32");
+        let mut published = self.published.write();
+        published
+            .files
+            .entry(segment)
+            .or_insert_with(|| SegmentFile {
+                file: tail.file.clone(),
+                len: tail.len,
+            });
+        let body = &self.buffer[body_at..];
+        for record in records(body, Seed::of(tail.sequence), self.records) {
+            let (header, stored, at) = record.expect("this writer made it");
+            let offset = u32::try_from(offset + (body_at + at) as u64);
+            let location = Location {
+                segment,
+                offset: offset.expect("segments are shorter than 4 GiB"),
+            };
+            let applied = published.groups.apply(&header, stored, location);
+            applied.expect("this writer made it");
+        }
+    }
+
+    /// Gives back the oldest segments as far as no group needs them.
+    fn free_segments(&mut self) -> Result<(), WalError> {
+        let Some(tail) = &self.tail else {
+            return Ok(());
+        };
+        let mut freed = Vec::new();
+        {
+            let mut published = self.published.write();
+            let tail = u32::try_from(tail.sequence).expect("sequences stay below 2^32");
+            let needed = published
+                .groups
+                .oldest_segment()
+                .map_or(tail, |oldest| oldest.min(tail));
+            while let Some(first) = published
+                .files
+                .first_entry()
+                .filter(|first| *first.key() < needed)
+            {
+                freed.push(first.remove_entry());
+            }
+        }
+        if freed.is_empty() {
+            return Ok(());
+        }
+        for (sequence, mut segment) in freed {
+            // No new reader can get it now; one that has it keeps its bytes.
+            let reusable = Arc::get_mut(&mut segment.file).is_some();
+            self.stock
+                .put_freed(u64::from(sequence), segment.len, reusable)?;
+        }
+        self.stock.sync_names()
+    }
+}
+
+/// Appends every group's state and start; returns the number of records.
+fn carry_forward(groups: &Groups, buffer: &mut Vec<u8>, seed: Seed) -> u32 {
+    let mut carried = 0;
+    for (id, group) in &groups.0 {
+        if let Some(state) = &group.state {
+            append_record(buffer, seed, (RecordKind::State, *id, 0), &[state]);
+            carried += 1;
+        }
+        let tag = group.start.tag.to_le_bytes();
+        append_record(
+            buffer,
+            seed,
+            (RecordKind::Start, *id, group.start.index),
+            &[&tag],
+        );
+        carried += 1;
+    }
+    carried
+}

@@ -24,9 +24,12 @@ pub struct Export {
     entries: u64,
 }
 
+/// Key and value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 enum Stage {
     Entries(DocumentScan),
-    Tail(std::vec::IntoIter<(Vec<u8>, Vec<u8>)>),
+    Tail(std::vec::IntoIter<Entry>),
     Done,
 }
 
@@ -84,7 +87,7 @@ impl Export {
     }
 
     /// What is not in the tree as of the snapshot, or not as of this index: counters, next ids, position.
-    fn tail(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageFault> {
+    fn tail(&self) -> Result<Vec<Entry>, StorageFault> {
         let mut tail: Vec<_> = self
             .counts
             .iter()

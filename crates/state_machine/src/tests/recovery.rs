@@ -1,5 +1,7 @@
 //! Restarts: the state is what the engine had durable, and replay brings back the rest.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bson::doc;
 
 use super::host::{Host, create_index, documents, insert, places, under_session, update, write};
@@ -135,4 +137,39 @@ fn old_versions_go_unless_a_snapshot_needs_them() {
     assert!(reader.snapshot_at(1).expect("sound").is_none());
     assert!(reader.snapshot_at(10_480).expect("sound").is_some());
     assert_eq!(host.documents().len(), 1);
+}
+
+#[test]
+fn a_snapshot_never_shows_half_a_command() {
+    let mut host = Host::new();
+    let reader = host.machine.reader();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let check = scope.spawn(|| {
+            let mut seen = 0;
+            while !done.load(Ordering::Acquire) {
+                let snapshot = reader.snapshot();
+                let index = snapshot.as_of();
+                assert!(index >= seen, "the applied index never goes back");
+                seen = index;
+                let found = documents(&snapshot, &places());
+                assert_eq!(found.len() as u64, 2 * index);
+                if index > 0 {
+                    let counts = snapshot
+                        .counts(&places())
+                        .expect("created by the first command");
+                    assert!(counts.documents >= 2 * index);
+                }
+            }
+            seen
+        });
+        for number in 0..300 {
+            host.write(write(vec![
+                insert(doc! { "_id": number }),
+                insert(doc! { "_id": -1 - number }),
+            ]));
+        }
+        done.store(true, Ordering::Release);
+        check.join().expect("the reader saw nothing wrong");
+    });
 }

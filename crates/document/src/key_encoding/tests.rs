@@ -110,7 +110,7 @@ fn any_direction() -> impl Strategy<Value = Direction> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn keys_order_like_values(left in any_value(), right in any_value()) {

@@ -84,9 +84,9 @@ impl Number {
     pub fn truncate_to_i64(&self) -> Option<i64> {
         match *self {
             Number::Integer(integer) => Some(integer),
-            Number::Double(double) => {
-                (double < I64_END && double >= -I64_END).then_some(double as i64)
-            }
+            Number::Double(double) => (-I64_END..I64_END)
+                .contains(&double)
+                .then_some(double as i64),
             Number::Decimal(decimal) => decimal.truncate_to_i64(),
         }
     }

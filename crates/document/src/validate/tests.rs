@@ -182,8 +182,8 @@ fn malformed_bytes_are_refused() {
             "code with scope with bytes after it",
             b"\x0fa\0\x12\0\0\0\x02\0\0\0f\0\x05\0\0\0\0\0\0\0",
         ),
-        ("short ObjectId", b"\x07a\012345678901"),
-        ("short decimal", b"\x13a\0123456789012345"),
+        ("short ObjectId", b"\x07a\x0012345678901"),
+        ("short decimal", b"\x13a\x00123456789012345"),
         ("DBPointer without id", b"\x0ca\0\x02\0\0\0n\0"),
     ];
     for (what, bytes) in cases {

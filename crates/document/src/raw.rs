@@ -133,19 +133,9 @@ impl DocumentWriter {
         self.bytes.len()
     }
 
-    /// Whether no element has been written.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.len() == 4
-    }
-
     /// Forgets all from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
-    }
-
-    /// What has been written from `start` on.
-    pub fn since(&self, start: usize) -> &[u8] {
-        &self.bytes[start..]
     }
 
     /// Copies a whole element.

@@ -1,14 +1,36 @@
-//! Aggregation pipelines as pull iterators.
-use bson::{RawArray, RawDocumentBuf};
+//! Aggregation pipelines as pull iterators: a stage pulls from the one before it as the result is pulled.
+//!
+//! A pipeline is parsed whole before it runs. Stages come from the registry in `stages`, accumulators of `$group` from
+//! the one in `accumulators`. Stages that hold documents (`$sort`, `$group`) stop with an error at
+//! [`MEMORY_BYTES_MAX`]. Nothing depends on a clock, on chance or on the order of hashing.
 
-use crate::{DocumentError, filter::Filter, sort::SortSpec};
+mod accumulators;
+mod assign;
+mod leading;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bson::raw::{RawArray, RawBsonRef};
+use bson::{Bson, RawDocumentBuf};
+
+use crate::{DocumentError, filter::Filter, raw, sort::SortSpec};
+use stages::Stage;
+
+/// What a stage may hold at once.
+pub const MEMORY_BYTES_MAX: usize = 100 * 1024 * 1024;
+const _: () = assert!(MEMORY_BYTES_MAX == crate::sort::SORT_BYTES_MAX);
 
 /// Documents flowing between stages.
 pub type DocumentStream = Box<dyn Iterator<Item = Result<RawDocumentBuf, DocumentError>> + Send>;
 
-/// A parsed pipeline.
+/// A parsed pipeline. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Pipeline {}
+pub struct Pipeline {
+    stages: Vec<Arc<Stage>>,
+}
 
 /// What a planner can do in place of the first stages: filter, then sort, then skip, then limit.
 #[derive(Debug)]
@@ -21,18 +43,19 @@ pub struct LeadingFind {
     pub sort: Option<SortSpec>,
     /// Documents to leave out.
     pub skip: u64,
-    /// Documents to give at most, after `skip`.
+    /// Documents to give at most, after `skip`; `Some(0)` gives none.
     pub limit: Option<u64>,
-    /// The rest only counts: documents themselves need not be read; the result is one document with this
-    /// field (none at all when nothing matched), then `rest` runs on it.
+    /// What follows only counts: the documents themselves need not be read. The result is one document with this
+    /// field (none at all when the count is zero), then the rest of the pipeline runs on it.
     pub count: Option<CountShape>,
 }
 
-/// The one-document result of a pipeline whose remainder only counts its input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The one-document result of a stage that only counts its input: `{$count: field}`, or the
+/// `{$group: {_id: <constant>, field: {$sum: 1}}}` of the drivers' `count_documents`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct CountShape {
     /// Value of `_id` in the result: `None` for `$count`, which gives none.
-    pub id: Option<bson::Bson>,
+    pub id: Option<Bson>,
     /// Name of the counter.
     pub field: String,
 }
@@ -40,22 +63,43 @@ pub struct CountShape {
 impl Pipeline {
     /// Parses the `pipeline` array.
     pub fn parse(stages: &RawArray) -> Result<Pipeline, DocumentError> {
-        let _ = stages;
-        Err(DocumentError::failed_to_parse("unfinished"))
+        let mut parsed = Vec::new();
+        for stage in raw::members(stages) {
+            let RawBsonRef::Document(stage) = stage else {
+                return Err(DocumentError::type_mismatch(
+                    "Each element of the 'pipeline' array must be an object",
+                ));
+            };
+            parsed.push(Arc::new(stages::parse(stage)?));
+        }
+        Ok(Pipeline { stages: parsed })
     }
 
     /// Whether there are no stages.
     pub fn is_empty(&self) -> bool {
-        true
+        self.stages.is_empty()
     }
 
     /// Takes the leading stages that a planner can do better; the rest is to be run on what it finds.
     pub fn split_leading(&self) -> Result<(LeadingFind, Pipeline), DocumentError> {
-        Err(DocumentError::failed_to_parse("unfinished"))
+        leading::split(self)
     }
 
-    /// Runs the stages over `input`, pulling as the result is pulled.
+    /// Runs the stages over `input`, pulling as the result is pulled. After an error there is nothing more.
     pub fn run(&self, input: DocumentStream) -> DocumentStream {
-        input
+        let mut stream = input;
+        for (position, stage) in self.stages.iter().enumerate() {
+            let bound = leading::rows_wanted(&self.stages[position + 1..]);
+            stream = stages::run(stage, stream, bound);
+        }
+        let mut failed = false;
+        Box::new(std::iter::from_fn(move || {
+            if failed {
+                return None;
+            }
+            let next = stream.next();
+            failed = matches!(next, Some(Err(_)));
+            next
+        }))
     }
 }

@@ -202,7 +202,9 @@ fn follow<'a>(value: RawBsonRef<'a>, names: &[String]) -> Option<Value<'a>> {
             let found = document.get(name).ok().flatten()?;
             follow(found, below)
         }
-        RawBsonRef::Array(array) => Some(Value::Owned(RawBson::Array(follow_members(array, names)))),
+        RawBsonRef::Array(array) => {
+            Some(Value::Owned(RawBson::Array(follow_members(array, names))))
+        }
         _ => None,
     }
 }

@@ -9,14 +9,14 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use bson::RawDocumentBuf;
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 use bson::spec::ElementType;
-use bson::RawDocumentBuf;
 
 use crate::DocumentError;
 use crate::raw::{self, DocumentWriter, Element, elements};
 use array_operators::ArrayOperator;
-pub(crate) use parse::{Specified, specified};
+pub(crate) use parse::{Dialect, Specified, specified};
 
 /// A parsed projection.
 #[derive(Debug, Clone)]

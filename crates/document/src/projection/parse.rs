@@ -23,17 +23,26 @@ pub(crate) enum Specified {
 #[derive(Debug, Clone)]
 pub(crate) struct ArrayOperatorSpecification(ArrayOperator);
 
+/// Whose projection it is: `$slice` and `$elemMatch` mean something else in a pipeline, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Find,
+    Pipeline,
+}
+
 /// `{a: {b: 1}}` and `{"a.b": 1}` are the same: paths and what is said of them, in order.
 pub(crate) fn specified(
     specification: &RawDocument,
+    dialect: Dialect,
 ) -> Result<Vec<(String, Specified)>, DocumentError> {
     let mut paths = Vec::new();
-    flatten(specification, "", &mut paths)?;
+    flatten(specification, dialect, "", &mut paths)?;
     Ok(paths)
 }
 
 fn flatten(
     specification: &RawDocument,
+    dialect: Dialect,
     prefix: &str,
     paths: &mut Vec<(String, Specified)>,
 ) -> Result<(), DocumentError> {
@@ -62,9 +71,12 @@ fn flatten(
                         ),
                     ));
                 }
-                Some(first) if first.name.starts_with('$') => operator(nested, value)?,
+                Some(first) if first.name.starts_with('$') => match dialect {
+                    Dialect::Find => operator(nested, value)?,
+                    Dialect::Pipeline => Specified::Computed(raw::owned(value)),
+                },
                 Some(_) => {
-                    flatten(nested, &path, paths)?;
+                    flatten(nested, dialect, &path, paths)?;
                     continue;
                 }
             },
@@ -92,11 +104,23 @@ fn operator(
 
 /// The projection of `find`.
 pub(super) fn projection(specification: &RawDocument) -> Result<Projection, DocumentError> {
-    Projection::from_specified(&specified(specification)?)
+    let paths = specified(specification, Dialect::Find)?;
+    if let Some((path, _)) = paths
+        .iter()
+        .find(|(_, said)| matches!(said, Specified::Computed(_)))
+    {
+        return Err(DocumentError::new(
+            ErrorKind::CommandNotSupported,
+            format!(
+                "Computed field '{path}' is not supported in a find projection; use the aggregation stage $project"
+            ),
+        ));
+    }
+    Projection::from_specified(&paths)
 }
 
 impl Projection {
-    /// Builds a projection of what is not computed; computed paths are refused.
+    /// Builds a projection of what is not computed; computed paths are left out, so that they can be added.
     pub(crate) fn from_specified(
         paths: &[(String, Specified)],
     ) -> Result<Projection, DocumentError> {
@@ -105,17 +129,8 @@ impl Projection {
         for (path, said) in paths {
             let node = match said {
                 Specified::Include => Node::Include,
-                Specified::Exclude => Node::Exclude,
+                Specified::Exclude | Specified::Computed(_) => Node::Exclude,
                 Specified::Operator(operator) => Node::Operator(operator.0.clone()),
-                Specified::Computed(_) => {
-                    return Err(DocumentError::new(
-                        ErrorKind::CommandNotSupported,
-                        format!(
-                            "Computed field '{path}' is not supported in a find projection; use the aggregation \
-                             stage $project"
-                        ),
-                    ));
-                }
             };
             insert(&mut root, path, path, node)?;
         }
@@ -154,6 +169,18 @@ fn settle_mode(paths: &[(String, Specified)]) -> Result<Mode, DocumentError> {
             _ => mode = Some(wanted),
         }
     }
+    if paths
+        .iter()
+        .any(|(_, said)| matches!(said, Specified::Computed(_)))
+    {
+        return match mode {
+            Some(Mode::Exclusion) => Err(DocumentError::location(
+                31252,
+                "Cannot use an expression other than $meta in exclusion projection",
+            )),
+            _ => Ok(Mode::Inclusion),
+        };
+    }
     let only_id = || match paths.iter().find(|(path, _)| path == "_id") {
         Some((_, Specified::Include)) => Mode::Inclusion,
         _ => Mode::Exclusion,
@@ -171,12 +198,7 @@ fn settle_mode(paths: &[(String, Specified)]) -> Result<Mode, DocumentError> {
     })
 }
 
-fn insert(
-    fields: &mut Fields,
-    path: &str,
-    rest: &str,
-    node: Node,
-) -> Result<(), DocumentError> {
+fn insert(fields: &mut Fields, path: &str, rest: &str, node: Node) -> Result<(), DocumentError> {
     let (name, below) = match rest.split_once('.') {
         Some((name, below)) => (name, Some(below)),
         None => (rest, None),

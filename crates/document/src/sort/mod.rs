@@ -131,9 +131,7 @@ impl SortSpec {
     pub fn compare(&self, left: &RawDocument, right: &RawDocument) -> Ordering {
         match (self.key(left), self.key(right)) {
             (Ok(left), Ok(right)) => left.cmp(&right),
-            _ => self
-                .separate_keys(left)
-                .cmp(&self.separate_keys(right)),
+            _ => self.separate_keys(left).cmp(&self.separate_keys(right)),
         }
     }
 

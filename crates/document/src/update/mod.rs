@@ -4,10 +4,12 @@
 //! Existing fields keep their place, new ones follow in the order of their names, `_id` never changes and stays
 //! first. Application is deterministic: time and generated ids come in through [`UpdateContext`] and arguments.
 //!
-//! Modifiers are entries of the registry in `operators`. Pipelines as updates are refused by name.
+//! Modifiers are entries of the registry in `operators`. Pipelines as updates run on the stages of `aggregation`.
 
 mod array_filters;
 mod operators;
+mod pipeline;
+mod positional;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -17,9 +19,12 @@ mod upsert;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 use bson::{Bson, RawDocumentBuf};
 
+use crate::aggregation::Pipeline;
 use crate::filter::Filter;
 use crate::raw::{DocumentWriter, elements, identical};
 use crate::{DocumentError, ErrorKind, display, order, validate};
+pub use positional::matched_element;
+
 use array_filters::ArrayFilters;
 use operators::PathChange;
 use tree::{Component, Node};
@@ -45,6 +50,7 @@ pub struct Update {
 enum Body {
     Replacement(RawDocumentBuf),
     Modifiers(Modifiers),
+    Pipeline(Pipeline),
 }
 
 #[derive(Debug, Clone)]
@@ -57,23 +63,29 @@ struct Modifiers {
 }
 
 impl Update {
-    /// Parses a replacement document or a document of modifiers.
+    /// Parses a replacement document, a document of modifiers or a pipeline.
     pub fn parse<'a>(
         update: impl Into<RawBsonRef<'a>>,
         array_filters: &[RawDocumentBuf],
     ) -> Result<Update, DocumentError> {
         let update = update.into();
         let filters = ArrayFilters::parse(array_filters)?;
-        let RawBsonRef::Document(document) = update else {
-            return Err(match update {
-                RawBsonRef::Array(_) => DocumentError::new(
-                    ErrorKind::CommandNotSupported,
-                    "Pipeline-style updates are not supported yet; use update modifiers such as $set",
-                ),
-                _ => DocumentError::failed_to_parse(
+        let document = match update {
+            RawBsonRef::Document(document) => document,
+            RawBsonRef::Array(stages) => {
+                if !filters.is_empty() {
+                    return Err(DocumentError::failed_to_parse(
+                        "arrayFilters may not be specified for pipeline-style updates",
+                    ));
+                }
+                let body = Body::Pipeline(pipeline::parse(stages)?);
+                return Ok(Update { body });
+            }
+            _ => {
+                return Err(DocumentError::failed_to_parse(
                     "Update argument must be either an object or an array",
-                ),
-            });
+                ));
+            }
         };
         let first = elements(document).next();
         let body = if first.is_some_and(|first| first.name.starts_with('$')) {
@@ -106,6 +118,7 @@ impl Update {
         let updated = match &self.body {
             Body::Replacement(replacement) => replace(document, replacement)?,
             Body::Modifiers(modifiers) => modifiers.apply(document, context)?,
+            Body::Pipeline(stages) => pipeline::apply(stages, document)?,
         };
         Ok((updated.as_bytes() != document.as_bytes()).then_some(updated))
     }

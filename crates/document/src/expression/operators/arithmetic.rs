@@ -12,7 +12,9 @@ use crate::expression::value::is_nullish;
 use crate::order::Decimal;
 
 fn numeric(operand: &Option<Value<'_>>) -> Option<Numeric> {
-    operand.as_ref().and_then(|value| Numeric::of(value.as_ref()))
+    operand
+        .as_ref()
+        .and_then(|value| Numeric::of(value.as_ref()))
 }
 
 fn date(operand: &Option<Value<'_>>) -> Option<i64> {
@@ -83,7 +85,8 @@ fn to_date(millis: Numeric) -> Computed {
             Numeric::Double(millis.as_double().round()).as_whole()
         }
     };
-    let whole = whole.ok_or_else(|| DocumentError::new(crate::ErrorKind::Overflow, "date overflow"))?;
+    let whole =
+        whole.ok_or_else(|| DocumentError::new(crate::ErrorKind::Overflow, "date overflow"))?;
     Ok(Some(RawBson::DateTime(DateTime::from_millis(whole))))
 }
 
@@ -202,9 +205,11 @@ pub(super) fn absolute(operands: &Operands<'_>) -> Computed {
             Some(absolute) => Numeric::Int32(absolute),
             None => Numeric::Int64(i64::from(integer).abs()),
         },
-        Numeric::Int64(integer) => Numeric::Int64(integer.checked_abs().ok_or_else(|| {
-            DocumentError::location(28680, "can't take $abs of long long min")
-        })?),
+        Numeric::Int64(integer) => {
+            Numeric::Int64(integer.checked_abs().ok_or_else(|| {
+                DocumentError::location(28680, "can't take $abs of long long min")
+            })?)
+        }
         Numeric::Double(double) => Numeric::Double(double.abs()),
         Numeric::Decimal(Decimal::Finite {
             coefficient,

@@ -51,7 +51,11 @@ struct Entry {
     evaluate: Evaluate,
 }
 
-const fn values(name: &'static str, arity: Arity, function: fn(&Operands<'_>) -> Computed) -> Entry {
+const fn values(
+    name: &'static str,
+    arity: Arity,
+    function: fn(&Operands<'_>) -> Computed,
+) -> Entry {
     Entry {
         name,
         arity,
@@ -140,9 +144,7 @@ fn check_count(entry: &Entry, count: usize) -> Result<(), DocumentError> {
     match entry.arity {
         Exactly(wanted) if count != wanted => Err(DocumentError::location(
             16020,
-            format!(
-                "Expression {name} takes exactly {wanted} arguments. {count} were passed in."
-            ),
+            format!("Expression {name} takes exactly {wanted} arguments. {count} were passed in."),
         )),
         AtLeast(wanted) if count < wanted => {
             let message = match name {
@@ -159,7 +161,7 @@ fn check_count(entry: &Entry, count: usize) -> Result<(), DocumentError> {
 
 /// The type name of an operand, as messages give it.
 fn type_name(operand: &Option<Value<'_>>) -> &'static str {
-    operand
-        .as_ref()
-        .map_or("missing", |value| display::type_name(value.as_ref().element_type()))
+    operand.as_ref().map_or("missing", |value| {
+        display::type_name(value.as_ref().element_type())
+    })
 }

@@ -58,7 +58,10 @@ fn convert(operand: &Option<Value<'_>>, function: fn(&str) -> String) -> Compute
         _ => {
             return Err(DocumentError::location(
                 16007,
-                format!("can't convert from BSON type {} to String", type_name(operand)),
+                format!(
+                    "can't convert from BSON type {} to String",
+                    type_name(operand)
+                ),
             ));
         }
     };

@@ -1,0 +1,149 @@
+//! The registry of pipeline stages: one entry and one file each.
+
+mod add_fields;
+mod count;
+mod group;
+mod matching;
+mod project;
+mod replace_root;
+mod skip_limit;
+mod sort_by_count;
+mod sorting;
+mod unset;
+mod unwind;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+use bson::raw::{RawBsonRef, RawDocument};
+
+use super::{CountShape, DocumentStream, MEMORY_BYTES_MAX};
+use crate::filter::Filter;
+use crate::sort::SortSpec;
+use crate::validate::DOCUMENT_BYTES_MAX;
+use crate::{DocumentError, ErrorKind, raw};
+
+/// A parsed stage. Those a find can stand for are open to view.
+#[derive(Debug)]
+pub(super) enum Stage {
+    Match {
+        filter: Filter,
+        specification: RawDocumentBuf,
+    },
+    Sort(SortSpec),
+    Skip(u64),
+    Limit(u64),
+    Other(Box<dyn RunStage>),
+}
+
+/// Any other stage.
+pub(super) trait RunStage: Debug + Send + Sync {
+    /// The stage's output over `input`.
+    fn run(&self, input: DocumentStream) -> DocumentStream;
+
+    /// How the stage only counts its input, if that is all it does.
+    fn count_shape(&self) -> Option<CountShape> {
+        None
+    }
+}
+
+type ParseStage = fn(RawBsonRef<'_>) -> Result<Stage, DocumentError>;
+
+/// Every stage that exists.
+const REGISTRY: &[(&str, ParseStage)] = &[
+    ("$addFields", add_fields::parse),
+    ("$count", count::parse),
+    ("$group", group::parse),
+    ("$limit", skip_limit::parse_limit),
+    ("$match", matching::parse),
+    ("$project", project::parse),
+    ("$replaceRoot", replace_root::parse),
+    ("$replaceWith", replace_root::parse_with),
+    ("$set", add_fields::parse_set),
+    ("$skip", skip_limit::parse_skip),
+    ("$sort", sorting::parse),
+    ("$sortByCount", sort_by_count::parse),
+    ("$unset", unset::parse),
+    ("$unwind", unwind::parse),
+];
+
+/// Parses `{$stage: argument}`.
+pub(super) fn parse(stage: &RawDocument) -> Result<Stage, DocumentError> {
+    let mut fields = raw::elements(stage);
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return Err(DocumentError::location(
+            40323,
+            "A pipeline stage specification object must contain exactly one field.",
+        ));
+    };
+    let (_, parse) = REGISTRY
+        .iter()
+        .find(|(name, _)| *name == field.name)
+        .ok_or_else(|| {
+            DocumentError::location(
+                40324,
+                format!("Unrecognized pipeline stage name: '{}'", field.name),
+            )
+        })?;
+    parse(field.value())
+}
+
+/// Runs one stage; the stages behind it pull `rows_wanted` rows at most.
+pub(super) fn run(
+    stage: &Arc<Stage>,
+    input: DocumentStream,
+    rows_wanted: Option<usize>,
+) -> DocumentStream {
+    match stage.as_ref() {
+        Stage::Match { filter, .. } => matching::run(filter.clone(), input),
+        Stage::Sort(fields) => sorting::run(fields.clone(), rows_wanted, input),
+        Stage::Skip(rows) => skip_limit::skip(*rows, input),
+        Stage::Limit(rows) => skip_limit::limit(*rows, input),
+        Stage::Other(stage) => stage.run(input),
+    }
+}
+
+/// A stage that makes one document of each.
+fn map(
+    input: DocumentStream,
+    mut function: impl FnMut(RawDocumentBuf) -> Result<RawDocumentBuf, DocumentError> + Send + 'static,
+) -> DocumentStream {
+    Box::new(input.map(move |document| function(document?).and_then(bounded)))
+}
+
+/// A stage that sees all input before it gives the first document.
+fn blocking<T>(
+    input: DocumentStream,
+    consume: impl FnOnce(DocumentStream) -> Result<T, DocumentError> + Send + 'static,
+) -> DocumentStream
+where
+    T: IntoIterator<Item = Result<RawDocumentBuf, DocumentError>>,
+    T::IntoIter: Send + 'static,
+{
+    let mut pending = Some((input, consume));
+    let mut output: Option<T::IntoIter> = None;
+    Box::new(std::iter::from_fn(move || {
+        if let Some((input, consume)) = pending.take() {
+            match consume(input) {
+                Ok(rows) => output = Some(rows.into_iter()),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        output.as_mut()?.next()
+    }))
+}
+
+/// Refuses documents that no reply could carry.
+fn bounded(document: RawDocumentBuf) -> Result<RawDocumentBuf, DocumentError> {
+    let bytes = document.as_bytes().len();
+    if bytes > DOCUMENT_BYTES_MAX {
+        return Err(DocumentError::new(
+            ErrorKind::BsonObjectTooLarge,
+            format!(
+                "A stage produced a document of {bytes} bytes; the maximum is {DOCUMENT_BYTES_MAX}"
+            ),
+        ));
+    }
+    Ok(document)
+}

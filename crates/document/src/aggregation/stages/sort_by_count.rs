@@ -1,0 +1,42 @@
+//! `$sortByCount`: groups by an expression, counts, and sorts by the count, greatest first.
+
+use bson::raw::{RawBson, RawBsonRef};
+use bson::rawdoc;
+
+use super::{DocumentStream, RunStage, Stage, group, sorting};
+use crate::sort::SortSpec;
+use crate::{DocumentError, raw};
+
+#[derive(Debug)]
+struct SortByCount {
+    group: group::Group,
+    sort: SortSpec,
+}
+
+pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+    let is_expression = match argument {
+        RawBsonRef::String(path) => path.starts_with('$'),
+        RawBsonRef::Document(object) => raw::elements(object)
+            .next()
+            .is_some_and(|first| first.name.starts_with('$')),
+        _ => false,
+    };
+    if !is_expression {
+        return Err(DocumentError::location(
+            40149,
+            "the sortByCount field must be specified as a string or as an object",
+        ));
+    }
+    let id: RawBson = raw::owned(argument);
+    let specification = rawdoc! { "_id": id, "count": { "$sum": 1 } };
+    Ok(Stage::Other(Box::new(SortByCount {
+        group: group::Group::parse(&specification)?,
+        sort: SortSpec::parse(&rawdoc! { "count": -1 })?,
+    })))
+}
+
+impl RunStage for SortByCount {
+    fn run(&self, input: DocumentStream) -> DocumentStream {
+        sorting::run(self.sort.clone(), None, self.group.run(input))
+    }
+}

@@ -1,0 +1,42 @@
+//! `$sort`, in memory; with a limit behind it only the first rows are held.
+
+use bson::raw::RawBsonRef;
+
+use super::{DocumentStream, Stage, blocking};
+use crate::DocumentError;
+use crate::sort::{SortSpec, Sorter};
+
+pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+    let RawBsonRef::Document(fields) = argument else {
+        return Err(DocumentError::location(
+            15973,
+            "the $sort key specification must be an object",
+        ));
+    };
+    let sort = SortSpec::parse(fields)?;
+    if sort.natural().is_some() {
+        return Err(DocumentError::location(
+            16410,
+            "FieldPath field names may not start with '$'. Consider using $getField or $setField.",
+        ));
+    }
+    if sort.is_empty() {
+        return Err(DocumentError::location(
+            15976,
+            "$sort stage must have at least one sort key",
+        ));
+    }
+    Ok(Stage::Sort(sort))
+}
+
+pub(super) fn run(sort: SortSpec, limit: Option<usize>, input: DocumentStream) -> DocumentStream {
+    blocking(input, move |input| {
+        let mut sorter = Sorter::new(limit);
+        for document in input {
+            let document = document?;
+            let bytes = document.as_bytes().len();
+            sorter.push(sort.key(&document)?, document, bytes)?;
+        }
+        Ok(sorter.finish().into_iter().map(Ok))
+    })
+}

@@ -22,7 +22,13 @@ pub(crate) fn expand(
     }
     let length = HEADER_BYTES + shell.original_bytes;
     expanded.clear();
-    frame::write_header(expanded, length, header.request_id, 0, shell.original_opcode);
+    frame::write_header(
+        expanded,
+        length,
+        header.request_id,
+        0,
+        shell.original_opcode,
+    );
     expanded.resize(length, 0);
     let written = snap::raw::Decoder::new()
         .decompress(shell.data, &mut expanded[HEADER_BYTES..])
@@ -73,13 +79,24 @@ mod tests {
     #[test]
     fn data_that_expands_to_another_size_is_refused() {
         let mut bytes = Vec::new();
-        let data = snap::raw::Encoder::new().compress_vec(&[0; 100]).expect("compresses");
-        frame::write_header(&mut bytes, HEADER_BYTES + 9 + data.len(), 1, 0, frame::OP_COMPRESSED);
+        let data = snap::raw::Encoder::new()
+            .compress_vec(&[0; 100])
+            .expect("compresses");
+        frame::write_header(
+            &mut bytes,
+            HEADER_BYTES + 9 + data.len(),
+            1,
+            0,
+            frame::OP_COMPRESSED,
+        );
         bytes.extend_from_slice(&frame::OP_MSG.to_le_bytes());
         bytes.extend_from_slice(&99i32.to_le_bytes());
         bytes.push(SNAPPY_ID);
         bytes.extend_from_slice(&data);
         let header = Header::parse(&bytes).expect("sound header");
-        assert_eq!(expand(header, &bytes, &mut Vec::new()), Err(FrameError::Compressed));
+        assert_eq!(
+            expand(header, &bytes, &mut Vec::new()),
+            Err(FrameError::Compressed)
+        );
     }
 }

@@ -198,7 +198,10 @@ impl DocumentWriter {
 
     /// Ends the innermost document or array.
     pub(crate) fn end(&mut self) {
-        assert!(self.open.len() > 1, "only finish() ends the outermost document");
+        assert!(
+            self.open.len() > 1,
+            "only finish() ends the outermost document"
+        );
         self.close();
     }
 
@@ -213,7 +216,8 @@ impl DocumentWriter {
     fn close(&mut self) {
         let open = self.open.pop().expect("a document is open");
         self.bytes.push(0);
-        let length = i32::try_from(self.bytes.len() - open.start).expect("replies are far below 2 GiB");
+        let length =
+            i32::try_from(self.bytes.len() - open.start).expect("replies are far below 2 GiB");
         self.bytes[open.start..open.start + 4].copy_from_slice(&length.to_le_bytes());
     }
 
@@ -278,7 +282,13 @@ mod tests {
         writer.string("f", "é");
         writer.object_id("g", id);
         writer.date("h", 5);
-        writer.timestamp("i", Timestamp { time: 2, increment: 3 });
+        writer.timestamp(
+            "i",
+            Timestamp {
+                time: 2,
+                increment: 3,
+            },
+        );
         writer.begin_array("j");
         for n in 0..12 {
             writer.push_i64(n);

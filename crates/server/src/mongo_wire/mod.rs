@@ -1,1 +1,29 @@
-//! The MongoDB wire protocol.
+//! The MongoDB wire protocol: frames, connections, commands, cursors, and how errors and topology are told to drivers.
+//!
+//! `frame` → `connection` → `dispatch` → one file per command in `commands` → `read_point` or `write_path` → the node.
+//! Knows MongoDB's names, numbers and labels; what a filter or an update means is `document`'s, what is applied is
+//! `state_machine`'s. Follows the facts about drivers collected from their specifications.
+
+mod batches;
+mod budget;
+mod cluster_status;
+mod commands;
+mod compression;
+mod connection;
+mod cursors;
+mod dispatch;
+mod document_writer;
+mod fail_point;
+mod failure;
+mod frame;
+mod limits;
+mod read_point;
+mod request;
+mod server;
+mod topology;
+mod values;
+mod write_concern;
+mod write_path;
+
+pub(crate) use cluster_status::answer_members;
+pub(crate) use server::{Counters, Server};

@@ -1,11 +1,15 @@
 //! `cstore serve`: flags and configuration file to settings, start, signals, clean stop.
 
+mod process;
 mod settings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub(crate) use settings::{Settings, SettingsError};
+pub(crate) use settings::Settings;
+
+/// The exit code of a wrong command line.
+const USAGE: u8 = 2;
 
 /// The flags of `serve`. Every one may stand in the configuration file too.
 #[derive(Debug, Default, Clone, clap::Args)]
@@ -65,11 +69,18 @@ pub struct ServeArgs {
 
 /// Runs a node until it is told to stop or fails; returns the process's exit code.
 pub fn run(args: ServeArgs) -> ExitCode {
-    match Settings::resolve(args) {
-        Ok(_settings) => ExitCode::SUCCESS,
+    let settings = match Settings::resolve(args) {
+        Ok(settings) => settings,
         Err(error) => {
             eprintln!("cstore: {error}");
-            ExitCode::from(2)
+            return ExitCode::from(USAGE);
+        }
+    };
+    match process::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cstore: {error}");
+            ExitCode::FAILURE
         }
     }
 }

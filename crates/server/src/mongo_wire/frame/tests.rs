@@ -30,7 +30,10 @@ fn what_is_written_is_read_back() {
     let mut out = Vec::new();
     write_message(&mut out, 9, 3, 0, PING);
     let header = Header::parse(&out).expect("sound header");
-    assert_eq!((header.length, header.request_id, header.opcode), (out.len(), 9, OP_MSG));
+    assert_eq!(
+        (header.length, header.request_id, header.opcode),
+        (out.len(), 9, OP_MSG)
+    );
     let parsed = parse_message(&out).expect("sound message");
     assert_eq!(parsed.body, PING);
     assert!(parsed.sequences.is_empty());
@@ -40,12 +43,18 @@ fn what_is_written_is_read_back() {
 fn sequences_stand_before_or_after_the_body() {
     let body = section(SECTION_BODY, PING);
     let documents = sequence("documents", &[PING, PING]);
-    for sections in [[body.clone(), documents.clone()].concat(), [documents, body].concat()] {
+    for sections in [
+        [body.clone(), documents.clone()].concat(),
+        [documents, body].concat(),
+    ] {
         let bytes = message(0, &sections);
         let parsed = parse_message(&bytes).expect("sound message");
         assert_eq!(parsed.body, PING);
         assert_eq!(parsed.sequences[0].name, "documents");
-        assert_eq!(parsed.sequences[0].documents().collect::<Vec<_>>(), [PING, PING]);
+        assert_eq!(
+            parsed.sequences[0].documents().collect::<Vec<_>>(),
+            [PING, PING]
+        );
     }
 }
 
@@ -76,7 +85,10 @@ fn every_truncation_is_an_error_and_never_a_panic() {
         let _ = parse_query(&whole[..end]);
         let _ = parse_compressed(&whole[..end]);
     }
-    assert_eq!(sound, 1, "only the cut right after the body leaves a whole message");
+    assert_eq!(
+        sound, 1,
+        "only the cut right after the body leaves a whole message"
+    );
 }
 
 #[test]
@@ -96,7 +108,10 @@ fn unknown_opcodes_flags_and_sections_are_refused() {
 fn a_message_has_exactly_one_body() {
     assert_eq!(parse_message(&message(0, &[])), Err(FrameError::Bodies(0)));
     let twice = [section(SECTION_BODY, PING), section(SECTION_BODY, PING)].concat();
-    assert_eq!(parse_message(&message(0, &twice)), Err(FrameError::Bodies(2)));
+    assert_eq!(
+        parse_message(&message(0, &twice)),
+        Err(FrameError::Bodies(2))
+    );
 }
 
 #[test]
@@ -115,7 +130,13 @@ fn a_checksum_is_verified_when_present() {
 fn the_old_handshake_is_read_and_answered() {
     let mut bytes = Vec::new();
     let namespace = b"admin.$cmd\x00";
-    write_header(&mut bytes, HEADER_BYTES + 4 + namespace.len() + 8 + PING.len(), 1, 0, OP_QUERY);
+    write_header(
+        &mut bytes,
+        HEADER_BYTES + 4 + namespace.len() + 8 + PING.len(),
+        1,
+        0,
+        OP_QUERY,
+    );
     bytes.extend_from_slice(&0i32.to_le_bytes());
     bytes.extend_from_slice(namespace);
     bytes.extend_from_slice(&[0; 8]);
@@ -135,5 +156,8 @@ fn a_compressed_shell_names_a_bounded_size() {
     bytes.extend_from_slice(&OP_MSG.to_le_bytes());
     bytes.extend_from_slice(&48_000_000i32.to_le_bytes());
     bytes.push(1);
-    assert_eq!(parse_compressed(&bytes), Err(FrameError::InnerLength(48_000_000)));
+    assert_eq!(
+        parse_compressed(&bytes),
+        Err(FrameError::InnerLength(48_000_000))
+    );
 }

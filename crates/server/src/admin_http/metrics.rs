@@ -1,0 +1,137 @@
+//! The metrics, in Prometheus's text format.
+
+use std::fmt::Write;
+
+use crate::mongo_wire::{Counters, Server};
+
+/// All metrics of this process.
+pub(super) fn render(server: &Server) -> String {
+    let mut text = String::new();
+    let counters = &server.counters;
+    for (name, help, value) in [
+        (
+            "cstore_requests_total",
+            "Messages from clients.",
+            &counters.requests,
+        ),
+        (
+            "cstore_failures_total",
+            "Commands answered with an error.",
+            &counters.failures,
+        ),
+        (
+            "cstore_protocol_errors_total",
+            "Connections closed because of bytes that are not the protocol.",
+            &counters.protocol_errors,
+        ),
+        (
+            "cstore_received_bytes_total",
+            "Bytes of messages from clients.",
+            &counters.bytes_in,
+        ),
+        (
+            "cstore_sent_bytes_total",
+            "Bytes of replies to clients.",
+            &counters.bytes_out,
+        ),
+        (
+            "cstore_connections_created_total",
+            "Client connections accepted.",
+            &counters.connections_created,
+        ),
+        (
+            "cstore_connections_refused_total",
+            "Client connections over the limit.",
+            &counters.connections_refused,
+        ),
+    ] {
+        metric(&mut text, name, help, "counter", Counters::read(value));
+    }
+    commands(&mut text, counters);
+    let view = server.topology.view();
+    let indices = server.node.indices();
+    for (name, help, value) in [
+        (
+            "cstore_connections",
+            "Client connections open.",
+            server.connections_open() as u64,
+        ),
+        (
+            "cstore_cursors",
+            "Cursors open.",
+            server.cursors.count() as u64,
+        ),
+        (
+            "cstore_is_primary",
+            "1 on the member that takes writes.",
+            u64::from(view.is_primary()),
+        ),
+        ("cstore_term", "The member's term.", view.term),
+        (
+            "cstore_members_voting",
+            "Voters in the membership.",
+            view.hosts.len() as u64,
+        ),
+        ("cstore_last_index", "Last entry in the log.", indices.last),
+        (
+            "cstore_commit_index",
+            "Last entry known to be committed.",
+            indices.commit,
+        ),
+        (
+            "cstore_applied_index",
+            "Last entry applied.",
+            indices.applied,
+        ),
+        (
+            "cstore_durable_index",
+            "Last entry on this member's disk.",
+            indices.durable,
+        ),
+        (
+            "cstore_uptime_seconds",
+            "Time since the start.",
+            server.started.elapsed().as_secs(),
+        ),
+    ] {
+        metric(&mut text, name, help, "gauge", value);
+    }
+    metric(
+        &mut text,
+        "cstore_topology_changes_total",
+        "Changes of role, leader or members that clients were told of.",
+        "counter",
+        server.topology.changes(),
+    );
+    text
+}
+
+fn metric(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+    );
+}
+
+fn commands(text: &mut String, counters: &Counters) {
+    let name = "cstore_commands_total";
+    let _ = write!(
+        text,
+        "# HELP {name} Commands by kind.\n# TYPE {name} counter\n"
+    );
+    for (kind, counter) in [
+        ("insert", &counters.inserts),
+        ("query", &counters.queries),
+        ("update", &counters.updates),
+        ("delete", &counters.deletes),
+        ("getmore", &counters.get_mores),
+        ("command", &counters.commands),
+    ] {
+        let _ = writeln!(
+            text,
+            "{name}{{kind=\"{kind}\"}} {}",
+            Counters::read(counter)
+        );
+    }
+}

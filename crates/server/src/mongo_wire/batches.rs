@@ -1,0 +1,158 @@
+//! Batches of a cursor: the first one of a read, and the later ones of `getMore`.
+
+use bson::RawDocumentBuf;
+use state_machine::Namespace;
+use state_machine::query::{Interrupt, Row};
+
+use super::cursors::{Control, OpenCursor, Rows};
+use super::dispatch::{Answer, Invocation};
+use super::document_writer::DocumentWriter;
+use super::failure::Failure;
+use super::limits::FIRST_BATCH_DOCUMENTS_DEFAULT;
+use super::request::{Request, unknown_field};
+use super::values;
+
+/// How a read wants its rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Rows in the first batch; 0 opens the cursor without reading.
+    pub batch_size: Option<u64>,
+    /// Rows in all.
+    pub limit: Option<u64>,
+    /// Close the cursor after the first batch.
+    pub single_batch: bool,
+    pub no_timeout: bool,
+    /// Whether other tasks should be moved off this thread meanwhile.
+    pub may_be_long: bool,
+}
+
+/// Runs a read and answers with its first batch.
+pub(crate) fn first(
+    invocation: &Invocation<'_>,
+    shape: Shape,
+    namespace: Namespace,
+    open: impl FnOnce(Interrupt) -> Result<Rows, Failure>,
+) -> Result<Answer, Failure> {
+    let control = Control::new();
+    control.limit(remaining(invocation));
+    let run = || {
+        let rows = open(control.interrupt())?;
+        let mut cursor = OpenCursor::new(namespace.to_string(), rows, shape.limit, control.clone());
+        cursor.no_timeout = shape.no_timeout;
+        cursor.session = invocation.request.options.lsid.map(<[u8]>::to_vec);
+        let size = shape
+            .batch_size
+            .unwrap_or(FIRST_BATCH_DOCUMENTS_DEFAULT as u64);
+        let room = invocation.server.budget.reserve_batch();
+        let mut fields = DocumentWriter::new();
+        fields.begin_document("cursor");
+        fields.begin_array("firstBatch");
+        let more = cursor.fill(&mut fields, Some(size), &room)?;
+        fields.end();
+        let id = if more && !shape.single_batch {
+            cursor.control.limit(None);
+            invocation.server.cursors.keep(cursor)?
+        } else {
+            0
+        };
+        fields.i64("id", id);
+        fields.string("ns", &namespace.to_string());
+        fields.end();
+        let reservation = Some(room.settle(fields.len()));
+        Ok(Answer {
+            reservation,
+            ..Answer::from(fields)
+        })
+    };
+    long(shape.may_be_long, run)
+}
+
+/// The next batch of a cursor.
+pub(crate) fn next(
+    invocation: &Invocation<'_>,
+    id: i64,
+    namespace: &Namespace,
+    batch_size: Option<u64>,
+) -> Result<Answer, Failure> {
+    let cursors = &invocation.server.cursors;
+    let mut cursor = cursors.take(id, &namespace.to_string())?;
+    cursor.control.limit(remaining(invocation));
+    let room = invocation.server.budget.reserve_batch();
+    let mut fields = DocumentWriter::new();
+    fields.begin_document("cursor");
+    fields.begin_array("nextBatch");
+    let filled = long(true, || cursor.fill(&mut fields, batch_size, &room));
+    let more = match filled {
+        Ok(more) => more,
+        Err(failure) => {
+            cursors.close(id);
+            return Err(failure);
+        }
+    };
+    fields.end();
+    fields.i64("id", if more { id } else { 0 });
+    fields.string("ns", &cursor.namespace);
+    fields.end();
+    if more {
+        cursor.control.limit(None);
+        cursors.give_back(id, cursor);
+    } else {
+        cursors.close(id);
+    }
+    let reservation = Some(room.settle(fields.len()));
+    Ok(Answer {
+        reservation,
+        ..Answer::from(fields)
+    })
+}
+
+/// Answers with documents that are at hand, in batches as the command's `cursor.batchSize` asks.
+pub(crate) fn of_documents(
+    invocation: &Invocation<'_>,
+    collection: &str,
+    documents: Vec<RawDocumentBuf>,
+) -> Result<Answer, Failure> {
+    let namespace = Namespace::new(invocation.request.database, collection);
+    let rows = documents
+        .into_iter()
+        .map(|document| Ok(Row::from(document)));
+    let shape = Shape {
+        batch_size: batch_size(&invocation.request)?,
+        limit: None,
+        single_batch: false,
+        no_timeout: false,
+        may_be_long: false,
+    };
+    first(invocation, shape, namespace, |_| Ok(Box::new(rows)))
+}
+
+/// `cursor: {batchSize: n}`, when the command has one.
+pub(crate) fn batch_size(request: &Request<'_>) -> Result<Option<u64>, Failure> {
+    let Some(cursor) = request.document("cursor")? else {
+        return Ok(None);
+    };
+    let mut size = None;
+    for element in cursor {
+        let (name, value) = element?;
+        match name.as_str() {
+            "batchSize" => size = Some(values::count("cursor.batchSize", value)?),
+            other => return Err(unknown_field("cursor", other)),
+        }
+    }
+    Ok(size)
+}
+
+/// What is left of the request's time.
+fn remaining(invocation: &Invocation<'_>) -> Option<std::time::Duration> {
+    let deadline = invocation.deadline?;
+    Some(deadline.saturating_duration_since(tokio::time::Instant::now()))
+}
+
+/// Runs work here; when it may be long, other tasks of this thread move elsewhere first.
+pub(crate) fn long<T>(may_be_long: bool, work: impl FnOnce() -> T) -> T {
+    if may_be_long {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
+}

@@ -1,0 +1,158 @@
+//! What each member says of itself, gathered over the peer port; a member that does not answer in time is listed as
+//! unreachable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::raw::RawDocument;
+use node::RoleName;
+
+use super::document_writer::DocumentWriter;
+use super::server::Server;
+use super::values;
+
+/// The kind of question, for the peer transport's small requests.
+const MEMBER_REPORT: u8 = 1;
+/// How long a member has to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// One member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MemberReport {
+    pub id: u64,
+    pub role: String,
+    pub voter: bool,
+    pub pid: u32,
+    /// The client address it advertises.
+    pub listen: String,
+    pub peer_listen: String,
+    pub admin_listen: String,
+    pub version: String,
+    pub uptime_s: u64,
+    pub last_index: u64,
+    pub commit_index: u64,
+    pub applied_index: u64,
+    pub durable_index: u64,
+    pub reachable: bool,
+}
+
+impl MemberReport {
+    /// Writes everything but `reachable`.
+    pub(crate) fn write_to(&self, fields: &mut DocumentWriter) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        fields.i64("id", number(self.id));
+        fields.string("role", &self.role);
+        fields.bool("voter", self.voter);
+        fields.i64("pid", i64::from(self.pid));
+        fields.string("listen", &self.listen);
+        fields.string("peer_listen", &self.peer_listen);
+        fields.string("admin_listen", &self.admin_listen);
+        fields.string("version", &self.version);
+        fields.i64("uptime_s", number(self.uptime_s));
+        fields.i64("last_index", number(self.last_index));
+        fields.i64("commit_index", number(self.commit_index));
+        fields.i64("applied_index", number(self.applied_index));
+        fields.i64("durable_index", number(self.durable_index));
+    }
+
+    /// Takes over what the member said. Fields of newer versions are passed over, missing ones stay as they are.
+    fn read(&mut self, answer: &[u8]) -> Option<()> {
+        for element in RawDocument::from_bytes(answer).ok()? {
+            let (name, value) = element.ok()?;
+            let number = || values::count(name.as_str(), value).unwrap_or(0);
+            match name.as_str() {
+                "role" => self.role = value.as_str()?.to_owned(),
+                "version" => self.version = value.as_str()?.to_owned(),
+                "pid" => self.pid = u32::try_from(number()).unwrap_or(0),
+                "uptime_s" => self.uptime_s = number(),
+                "last_index" => self.last_index = number(),
+                "commit_index" => self.commit_index = number(),
+                "applied_index" => self.applied_index = number(),
+                "durable_index" => self.durable_index = number(),
+                _ => {}
+            }
+        }
+        Some(())
+    }
+}
+
+/// This member's own report.
+pub(crate) fn own(server: &Server) -> MemberReport {
+    let status = server.node.status();
+    let indices = server.node.indices();
+    let settings = &server.settings;
+    MemberReport {
+        id: status.id.0,
+        role: role_name(status.role).to_owned(),
+        voter: status.membership.voters.contains(&status.id),
+        pid: std::process::id(),
+        listen: settings.advertise.clone(),
+        peer_listen: settings.peer_advertise.clone(),
+        admin_listen: settings.admin_advertise.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: server.started.elapsed().as_secs(),
+        last_index: indices.last,
+        commit_index: indices.commit,
+        applied_index: indices.applied,
+        durable_index: indices.durable,
+        reachable: true,
+    }
+}
+
+fn role_name(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Leader => "leader",
+        RoleName::Follower => "follower",
+        RoleName::Candidate | RoleName::PreCandidate => "candidate",
+        RoleName::Learner => "learner",
+    }
+}
+
+/// Answers other members' questions from now on.
+pub(crate) fn answer_members(server: &Arc<Server>) {
+    let asked = Arc::downgrade(server);
+    server.node.set_request_handler(Box::new(move |kind, _| {
+        let server = asked.upgrade().ok_or("the node is stopping")?;
+        if kind != MEMBER_REPORT {
+            return Err(format!("a question of kind {kind} is not known here"));
+        }
+        let mut fields = DocumentWriter::new();
+        own(&server).write_to(&mut fields);
+        Ok(fields.finish())
+    }));
+}
+
+/// The reports of all members, in order of id.
+pub(crate) async fn collect(server: &Arc<Server>) -> Vec<MemberReport> {
+    let status = server.node.status();
+    let mut asked = Vec::new();
+    for id in status.membership.members.keys() {
+        if *id == status.id {
+            let mine = own(server);
+            asked.push(tokio::spawn(async move { mine }));
+            continue;
+        }
+        let addresses = status.member(*id).unwrap_or_default().addresses;
+        let mut report = MemberReport {
+            id: id.0,
+            role: "unknown".to_owned(),
+            voter: status.membership.voters.contains(id),
+            listen: addresses.client,
+            peer_listen: addresses.peer,
+            admin_listen: addresses.admin,
+            ..MemberReport::default()
+        };
+        let node = server.node.clone();
+        asked.push(tokio::task::spawn_blocking(move || {
+            let answer = node.ask_peer(&report.peer_listen, MEMBER_REPORT, &[], ANSWER_TIMEOUT);
+            report.reachable = answer.is_ok_and(|answer| report.read(&answer).is_some());
+            report
+        }));
+    }
+    let mut reports = Vec::with_capacity(asked.len());
+    for task in asked {
+        // A task that panicked has printed why; its member is left out.
+        reports.extend(task.await.ok());
+    }
+    reports
+}

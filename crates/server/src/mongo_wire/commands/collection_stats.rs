@@ -1,0 +1,115 @@
+//! `collStats` and the stage `$collStats`: what is counted as documents come and go. Index sizes are not counted.
+
+use bson::RawDocumentBuf;
+use bson::raw::{RawBsonRef, RawDocument};
+use state_machine::{CommandError, Namespace, Snapshot};
+
+use super::count::write_count;
+use super::{Access, Command, Running};
+use crate::mongo_wire::dispatch::{Answer, Invocation};
+use crate::mongo_wire::document_writer::DocumentWriter;
+use crate::mongo_wire::failure::Failure;
+use crate::mongo_wire::request::{Fields, unknown_field};
+use crate::mongo_wire::server::wall_ms;
+use crate::mongo_wire::{batches, read_point, values};
+
+pub(super) static COMMAND: Command = Command {
+    aliases: &["collstats"],
+    fields: Some(Fields {
+        known: &["scale"],
+        refused: &[],
+    }),
+    access: Access::Read,
+    ..Command::new("collStats", "how much a collection holds", run)
+};
+
+fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
+    Box::pin(async move {
+        let request = &invocation.request;
+        let scale = scale(request.field("scale")?)?;
+        let namespace = Namespace::new(request.database, request.collection()?);
+        let snapshot = read_point::snapshot(invocation).await?;
+        let mut fields = DocumentWriter::new();
+        fields.string("ns", &namespace.to_string());
+        write_storage(&snapshot, &namespace, scale, &mut fields);
+        Ok(fields.into())
+    })
+}
+
+fn scale(value: Option<RawBsonRef<'_>>) -> Result<i64, Failure> {
+    Ok(match value {
+        Some(scale) => values::integer("scale", scale)?.max(1),
+        None => 1,
+    })
+}
+
+/// The stage: one document.
+pub(super) async fn stage(
+    invocation: &Invocation<'_>,
+    options: &RawDocument,
+) -> Result<Answer, Failure> {
+    let request = &invocation.request;
+    let name = request.collection()?;
+    let namespace = Namespace::new(request.database, name);
+    let snapshot = read_point::snapshot(invocation).await?;
+    if snapshot.collection(&namespace).is_none() {
+        return Err(CommandError::NamespaceNotFound { namespace }.into());
+    }
+    let mut fields = DocumentWriter::new();
+    fields.string("ns", &namespace.to_string());
+    fields.string("host", &invocation.server.settings.advertise);
+    fields.date("localTime", wall_ms());
+    for element in options {
+        let (option, value) = element?;
+        match option.as_str() {
+            "storageStats" => {
+                let scale = scale(values::document("storageStats", value)?.get("scale")?)?;
+                fields.begin_document("storageStats");
+                write_storage(&snapshot, &namespace, scale, &mut fields);
+                fields.end();
+            }
+            "count" => {
+                let counts = snapshot.counts(&namespace).unwrap_or_default();
+                write_count(&mut fields, "count", counts.documents);
+            }
+            "latencyStats" | "queryExecStats" => {
+                return Err(Failure::not_supported(format!(
+                    "option '{option}' of $collStats"
+                )));
+            }
+            other => return Err(unknown_field("$collStats", other)),
+        }
+    }
+    let row = RawDocumentBuf::from_bytes(fields.finish())?;
+    batches::of_documents(invocation, name, vec![row])
+}
+
+fn write_storage(
+    snapshot: &Snapshot,
+    namespace: &Namespace,
+    scale: i64,
+    fields: &mut DocumentWriter,
+) {
+    let counts = snapshot.counts(namespace).unwrap_or_default();
+    let size = i64::try_from(counts.bytes).unwrap_or(i64::MAX) / scale;
+    fields.i64("size", size);
+    write_count(fields, "count", counts.documents);
+    if let Some(average) = counts.bytes.checked_div(counts.documents) {
+        write_count(fields, "avgObjSize", average);
+    }
+    fields.i64("storageSize", size);
+    fields.bool("capped", false);
+    let indexes = snapshot
+        .collection(namespace)
+        .map(|collection| &collection.indexes[..])
+        .unwrap_or_default();
+    write_count(fields, "nindexes", indexes.len() as u64);
+    fields.begin_document("indexSizes");
+    for index in indexes {
+        fields.i64(&index.name, 0);
+    }
+    fields.end();
+    fields.i64("totalIndexSize", 0);
+    fields.i64("totalSize", size);
+    fields.i64("scaleFactor", scale);
+}

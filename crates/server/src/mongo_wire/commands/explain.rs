@@ -1,0 +1,154 @@
+//! `explain`: the plan of a read, or of the read by which a write finds its documents.
+
+use bson::raw::RawDocument;
+use state_machine::Namespace;
+use state_machine::query::{ExplainRequest, Explained, FindRequest, Interrupt, Verbosity};
+
+use super::{Access, Command, Running, aggregate, count, distinct, find};
+use crate::mongo_wire::batches::long;
+use crate::mongo_wire::dispatch::{Answer, Invocation};
+use crate::mongo_wire::document_writer::DocumentWriter;
+use crate::mongo_wire::failure::{Code, Failure};
+use crate::mongo_wire::request::{Fields, Request};
+use crate::mongo_wire::{read_point, values};
+
+pub(super) static COMMAND: Command = Command {
+    fields: Some(Fields {
+        known: &["verbosity"],
+        refused: &[],
+    }),
+    access: Access::Read,
+    in_api_1: true,
+    ..Command::new("explain", "how a command would be carried out", run)
+};
+
+fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
+    Box::pin(async move {
+        let request = &invocation.request;
+        let verbosity = match request.string("verbosity")? {
+            None | Some("allPlansExecution") => Verbosity::AllPlansExecution,
+            Some("executionStats") => Verbosity::ExecutionStats,
+            Some("queryPlanner") => Verbosity::QueryPlanner,
+            Some(other) => {
+                return Err(Failure::new(
+                    Code::FailedToParse,
+                    format!(
+                        "verbosity '{other}' must be one of {{'queryPlanner', 'executionStats', 'allPlansExecution'}}"
+                    ),
+                ));
+            }
+        };
+        let inner = values::document("explain", request.target)?;
+        let inner = Request::parse(inner, &[], Some(request.database), false)?;
+        let explained = explained(inner)?;
+        answer(invocation, explained, verbosity).await
+    })
+}
+
+/// `aggregate` with `explain: true`.
+pub(super) async fn of_aggregate(invocation: &Invocation<'_>) -> Result<Answer, Failure> {
+    let explained = Explained::Aggregate(aggregate::parse(&invocation.request)?);
+    answer(invocation, explained, Verbosity::QueryPlanner).await
+}
+
+async fn answer(
+    invocation: &Invocation<'_>,
+    explained: Explained,
+    verbosity: Verbosity,
+) -> Result<Answer, Failure> {
+    let snapshot = read_point::snapshot(invocation).await?;
+    let request = ExplainRequest {
+        explained,
+        verbosity,
+    };
+    let plan = long(true, || snapshot.explain(request))?;
+    let mut fields = DocumentWriter::new();
+    for (key, value) in &plan {
+        values::write_bson(&mut fields, key, value)?;
+    }
+    fields.begin_document("serverInfo");
+    fields.string("host", &invocation.server.settings.advertise);
+    fields.string("version", "7.0.0");
+    fields.string("gitVersion", env!("CARGO_PKG_VERSION"));
+    fields.end();
+    Ok(fields.into())
+}
+
+fn explained(mut request: Request<'_>) -> Result<Explained, Failure> {
+    let command = super::find(request.name).ok_or_else(|| {
+        Failure::new(
+            Code::CommandNotFound,
+            format!("Explain failed due to unknown command: {}", request.name),
+        )
+    })?;
+    request.check_fields(command.name, command.fields.as_ref())?;
+    match command.name {
+        "find" => Ok(Explained::Find(find::parse(&request)?.0)),
+        "aggregate" => Ok(Explained::Aggregate(aggregate::parse(&request)?)),
+        "count" => Ok(Explained::Count(count::parse(&request)?)),
+        "distinct" => Ok(Explained::Distinct(distinct::parse(&request)?)),
+        "update" => {
+            let statement = one(request.required_documents("updates")?, "updates")?;
+            Ok(Explained::Update(candidates(&request, statement, "multi")?))
+        }
+        "delete" => {
+            let statement = one(request.required_documents("deletes")?, "deletes")?;
+            let mut find = candidates(&request, statement, "")?;
+            if statement
+                .get("limit")?
+                .is_some_and(|limit| values::integer("limit", limit).is_ok_and(|limit| limit == 1))
+            {
+                find.limit = Some(1);
+            }
+            Ok(Explained::Delete(find))
+        }
+        "findAndModify" => {
+            let mut find = FindRequest::new(
+                Namespace::new(request.database, request.collection()?),
+                request.document_or_empty("query")?,
+            );
+            find.sort = request.document("sort")?.map(ToOwned::to_owned);
+            find.limit = Some(1);
+            find.hint = find::hint(&request)?;
+            Ok(Explained::Update(find))
+        }
+        other => Err(Failure::new(
+            Code::IllegalOperation,
+            format!("Explain failed: the command '{other}' cannot be explained"),
+        )),
+    }
+}
+
+fn one<'a>(statements: Vec<&'a RawDocument>, field: &str) -> Result<&'a RawDocument, Failure> {
+    match statements[..] {
+        [statement] => Ok(statement),
+        _ => Err(Failure::new(
+            Code::InvalidOptions,
+            format!("explained write commands need exactly one statement in '{field}'"),
+        )),
+    }
+}
+
+/// The find by which a write statement chooses its documents.
+fn candidates(
+    request: &Request<'_>,
+    statement: &RawDocument,
+    multi: &str,
+) -> Result<FindRequest, Failure> {
+    let filter = statement.get("q")?.ok_or_else(|| request.missing("q"))?;
+    let mut find = FindRequest::new(
+        Namespace::new(request.database, request.collection()?),
+        values::document("q", filter)?.to_owned(),
+    );
+    find.interrupt = Interrupt::never();
+    if let Some(hint) = statement.get("hint")? {
+        find.hint = state_machine::query::Hint::parse(hint)?;
+    }
+    if !multi.is_empty() {
+        let many = statement
+            .get(multi)?
+            .map_or(Ok(false), |value| values::boolean(multi, value))?;
+        find.limit = (!many).then_some(1);
+    }
+    Ok(find)
+}

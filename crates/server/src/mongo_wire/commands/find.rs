@@ -1,0 +1,139 @@
+//! `find`.
+
+use state_machine::Namespace;
+use state_machine::query::{FindRequest, Hint, Interrupt};
+
+use super::{Access, Command, Running};
+use crate::mongo_wire::batches;
+use crate::mongo_wire::dispatch::Invocation;
+use crate::mongo_wire::failure::{Code, Failure};
+use crate::mongo_wire::read_point;
+use crate::mongo_wire::request::{Fields, Request};
+use crate::mongo_wire::values;
+
+pub(super) static COMMAND: Command = Command {
+    fields: Some(Fields {
+        known: &[
+            "filter",
+            "sort",
+            "projection",
+            "hint",
+            "skip",
+            "limit",
+            "batchSize",
+            "singleBatch",
+            "allowDiskUse",
+            "noCursorTimeout",
+            "oplogReplay",
+            "collation",
+        ],
+        refused: &[
+            "max",
+            "min",
+            "returnKey",
+            "showRecordId",
+            "tailable",
+            "awaitData",
+            "allowPartialResults",
+            "let",
+            "term",
+            "readOnce",
+            "resumeAfter",
+            "requestResumeToken",
+        ],
+    }),
+    access: Access::Read,
+    in_api_1: true,
+    ..Command::new("find", "documents that match a filter", run)
+};
+
+fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
+    Box::pin(async move {
+        let (request, shape) = parse(&invocation.request)?;
+        let snapshot = read_point::snapshot(invocation).await?;
+        batches::first(invocation, shape, request.namespace.clone(), |interrupt| {
+            Ok(Box::new(snapshot.find(FindRequest {
+                interrupt,
+                ..request
+            })?))
+        })
+    })
+}
+
+/// Reads the command; shared with `explain`.
+pub(super) fn parse(request: &Request<'_>) -> Result<(FindRequest, batches::Shape), Failure> {
+    require_simple_collation(request)?;
+    let namespace = Namespace::new(request.database, request.collection()?);
+    let limit = limit(request)?;
+    let single_batch = request.boolean("singleBatch")? || limit.is_some_and(|(_, single)| single);
+    let mut batch_size = request.count("batchSize")?;
+    let limit = limit.map(|(limit, _)| limit);
+    if single_batch && batch_size.is_none() {
+        batch_size = limit;
+    }
+    let shape = batches::Shape {
+        batch_size,
+        limit,
+        single_batch,
+        no_timeout: request.boolean("noCursorTimeout")?,
+        // Fetching one document by its key is quick; everything else may scan or sort.
+        may_be_long: !names_one_id(request)?,
+    };
+    let find = FindRequest {
+        filter: request.document_or_empty("filter")?,
+        sort: request.document("sort")?.map(ToOwned::to_owned),
+        skip: request.count("skip")?.unwrap_or(0),
+        limit,
+        projection: request.document("projection")?.map(ToOwned::to_owned),
+        hint: hint(request)?,
+        interrupt: Interrupt::never(),
+        namespace,
+    };
+    Ok((find, shape))
+}
+
+/// `{_id: <a value, not an operator>}` and nothing besides.
+fn names_one_id(request: &Request<'_>) -> Result<bool, Failure> {
+    let Some(filter) = request.document("filter")? else {
+        return Ok(false);
+    };
+    let mut fields = filter.iter();
+    let by_id = matches!(fields.next(), Some(Ok((name, value)))
+        if name == "_id" && value.as_document().is_none() && value.as_regex().is_none());
+    Ok(by_id && fields.next().is_none())
+}
+
+/// The limit, and whether it was given as a negative number: one batch only.
+fn limit(request: &Request<'_>) -> Result<Option<(u64, bool)>, Failure> {
+    let Some(value) = request.field("limit")? else {
+        return Ok(None);
+    };
+    match values::integer("limit", value)? {
+        0 => Ok(None),
+        positive @ 1.. => Ok(Some((positive as u64, false))),
+        negative => Ok(Some((negative.unsigned_abs(), true))),
+    }
+}
+
+/// `hint` of any command that reads.
+pub(super) fn hint(request: &Request<'_>) -> Result<Option<Hint>, Failure> {
+    match request.field("hint")? {
+        Some(value) => Ok(Hint::parse(value)?),
+        None => Ok(None),
+    }
+}
+
+/// Refuses any collation but the simple one.
+pub(super) fn require_simple_collation(request: &Request<'_>) -> Result<(), Failure> {
+    let Some(collation) = request.document("collation")? else {
+        return Ok(());
+    };
+    match collation.get("locale")? {
+        None if collation.is_empty() => Ok(()),
+        Some(locale) if values::string("collation.locale", locale)? == "simple" => Ok(()),
+        _ => Err(Failure::new(
+            Code::CommandNotSupported,
+            "collation other than {locale: 'simple'} is not supported",
+        )),
+    }
+}

@@ -1,0 +1,339 @@
+//! From a parsed message to a finished reply: checks, lookup, the command itself, and what every reply carries
+//! (`ok`, labels, `topologyVersion`, cluster time).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::raw::RawDocument;
+use document::validate;
+use tokio::time::Instant;
+
+use super::budget::Reservation;
+use super::commands::hello::Watch;
+use super::commands::{self, Access, Command};
+use super::connection::Session;
+use super::document_writer::DocumentWriter;
+use super::fail_point::Injected;
+use super::failure::{Code, Failure, NO_WRITES_PERFORMED, RETRYABLE_WRITE};
+use super::frame::{Message, Query};
+use super::request::{COMMAND_NESTING_MAX, Request};
+use super::server::{Counters, Server, timestamp_of};
+use super::write_concern;
+
+/// What the connection does after the reply.
+pub(crate) enum Then {
+    Continue,
+    /// Close without a reply.
+    Close,
+    /// Go on sending replies to this `hello`.
+    Stream(Watch),
+}
+
+/// A finished reply.
+pub(crate) struct Reply {
+    pub body: Vec<u8>,
+    pub then: Then,
+    pub may_compress: bool,
+    /// Room taken for a large body.
+    pub reservation: Option<Reservation>,
+}
+
+/// What a command gives back: its fields; the dispatcher adds the rest.
+pub(crate) struct Answer {
+    pub fields: DocumentWriter,
+    pub reservation: Option<Reservation>,
+    pub stream: Option<Watch>,
+}
+
+impl From<DocumentWriter> for Answer {
+    fn from(fields: DocumentWriter) -> Self {
+        Answer {
+            fields,
+            reservation: None,
+            stream: None,
+        }
+    }
+}
+
+/// One command being run.
+pub(crate) struct Invocation<'a> {
+    pub server: &'a Arc<Server>,
+    pub session: &'a Session,
+    pub request: Request<'a>,
+    /// From `maxTimeMS`.
+    pub deadline: Option<Instant>,
+}
+
+/// Runs the command of an OP_MSG.
+pub(crate) async fn message(
+    server: &Arc<Server>,
+    session: &Session,
+    message: &Message<'_>,
+) -> Reply {
+    if let Err(failure) = check_documents(message) {
+        return failed(server, &failure, &Context::default());
+    }
+    let body = match RawDocument::from_bytes(message.body) {
+        Ok(body) => body,
+        Err(error) => return failed(server, &error.into(), &Context::default()),
+    };
+    match Request::parse(body, &message.sequences, None, message.exhaust_allowed()) {
+        Ok(request) => run(server, session, request).await,
+        Err(failure) => failed(server, &failure, &Context::default()),
+    }
+}
+
+/// Runs the opening handshake; anything else that comes this way is refused.
+pub(crate) async fn opening_query(
+    server: &Arc<Server>,
+    session: &Session,
+    query: &Query<'_>,
+) -> Reply {
+    let parsed = RawDocument::from_bytes(query.document)
+        .map_err(Failure::from)
+        .and_then(|body| {
+            validate::well_formed(body, COMMAND_NESTING_MAX)?;
+            Request::parse(body, &[], Some("admin"), false)
+        });
+    match parsed {
+        Ok(request)
+            if query.namespace == "admin.$cmd" && commands::hello::is_handshake(request.name) =>
+        {
+            run(server, session, request).await
+        }
+        Ok(request) => {
+            let failure = Failure::new(
+                Code::Location(352), // UnsupportedOpQueryCommand
+                format!(
+                    "Unsupported OP_QUERY command: {}. The client driver may require an upgrade.",
+                    request.name
+                ),
+            );
+            failed(server, &failure, &Context::default())
+        }
+        Err(failure) => failed(server, &failure, &Context::default()),
+    }
+}
+
+fn check_documents(message: &Message<'_>) -> Result<(), Failure> {
+    validate::well_formed(RawDocument::from_bytes(message.body)?, COMMAND_NESTING_MAX)?;
+    for sequence in &message.sequences {
+        for bytes in sequence.documents() {
+            validate::well_formed(RawDocument::from_bytes(bytes)?, COMMAND_NESTING_MAX)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the reply's envelope depends on.
+#[derive(Default)]
+struct Context {
+    /// A write under a `txnNumber`.
+    retryable: bool,
+    is_handshake: bool,
+    may_compress: bool,
+}
+
+async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) -> Reply {
+    let Some(command) = commands::find(request.name) else {
+        let failure = Failure::new(
+            Code::CommandNotFound,
+            format!("no such command: '{}'", request.name),
+        );
+        return failed(server, &failure, &Context::default());
+    };
+    let checked = request
+        .check_fields(command.name, command.fields.as_ref())
+        .and_then(|()| check_access(command, &request));
+    let context = Context {
+        retryable: command.access == Access::Write && request.options.txn_number.is_some(),
+        is_handshake: commands::hello::is_handshake(request.name),
+        may_compress: !commands::hello::is_handshake(request.name),
+    };
+    if let Err(failure) = checked {
+        return failed(server, &failure, &context);
+    }
+    count(server, command);
+    let injected = match &server.fail_points {
+        Some(fail_points) => fail_points.meet(&request, session).await,
+        None => Injected::default(),
+    };
+    if injected.close {
+        return Reply {
+            then: Then::Close,
+            ..finish(server, DocumentWriter::new(), &context)
+        };
+    }
+    if let Some(failure) = injected.failure {
+        return failed(server, &failure, &context);
+    }
+    let deadline = request
+        .options
+        .max_time_ms
+        .map(|ms| Instant::now() + Duration::from_millis(ms));
+    let invocation = Invocation {
+        server,
+        session,
+        request,
+        deadline,
+    };
+    match invoke(command, &invocation).await {
+        Ok(mut answer) => {
+            let concern = match injected.write_concern_error {
+                Some(error) => Some(error),
+                None if command.access == Access::Write => write_concern::unmet(&invocation).await,
+                None => None,
+            };
+            let code = concern.map(|error| error.write_to(&mut answer.fields));
+            succeeded(server, answer, code, &context)
+        }
+        Err(failure) => failed(server, &failure, &context),
+    }
+}
+
+/// Runs the command within its time limit.
+async fn invoke(command: &'static Command, invocation: &Invocation<'_>) -> Result<Answer, Failure> {
+    let running = (command.run)(invocation);
+    match invocation.deadline {
+        // `hello` waits on purpose; its own limit is `maxAwaitTimeMS`.
+        Some(deadline) => tokio::time::timeout_at(deadline, running)
+            .await
+            .unwrap_or_else(|_| Err(Failure::max_time_expired())),
+        None => running.await,
+    }
+}
+
+fn check_access(command: &Command, request: &Request<'_>) -> Result<(), Failure> {
+    if request.options.in_transaction {
+        return Err(Failure::new(
+            Code::OperationNotSupportedInTransaction,
+            "transactions are not supported yet",
+        ));
+    }
+    if command.admin_only && request.database != "admin" {
+        return Err(Failure::new(
+            Code::Unauthorized,
+            format!(
+                "{} may only be run against the admin database.",
+                command.name
+            ),
+        ));
+    }
+    if request.options.api_strict && !command.in_api_1 {
+        return Err(Failure::new(
+            Code::APIStrictError,
+            format!(
+                "Provided apiStrict:true, but the command {} is not in API Version 1",
+                command.name
+            ),
+        ));
+    }
+    if request.options.txn_number.is_some() && request.options.lsid.is_none() {
+        return Err(Failure::new(
+            Code::InvalidOptions,
+            "Transaction number requires a session ID to also be specified",
+        ));
+    }
+    Ok(())
+}
+
+fn count(server: &Server, command: &Command) {
+    let counters = &server.counters;
+    let counter = match command.name {
+        "insert" => &counters.inserts,
+        "find" => &counters.queries,
+        "update" | "findAndModify" => &counters.updates,
+        "delete" => &counters.deletes,
+        "getMore" => &counters.get_mores,
+        _ => &counters.commands,
+    };
+    Counters::add(counter, 1);
+}
+
+fn succeeded(
+    server: &Server,
+    mut answer: Answer,
+    concern: Option<Code>,
+    context: &Context,
+) -> Reply {
+    if context.retryable && concern.is_some_and(Code::is_retryable_write) {
+        write_labels(&mut answer.fields, &[RETRYABLE_WRITE]);
+    }
+    let then = answer.stream.map_or(Then::Continue, Then::Stream);
+    answer.fields.double("ok", 1.0);
+    Reply {
+        then,
+        reservation: answer.reservation,
+        ..finish(server, answer.fields, context)
+    }
+}
+
+fn failed(server: &Server, failure: &Failure, context: &Context) -> Reply {
+    Counters::add(&server.counters.failures, 1);
+    let mut fields = DocumentWriter::new();
+    fields.double("ok", 0.0);
+    failure.write_to(&mut fields);
+    match &failure.labels_replaced {
+        Some(labels) => {
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            write_labels(&mut fields, &labels);
+        }
+        None => {
+            let mut labels = failure.labels.clone();
+            if context.retryable && failure.code.is_retryable_write() {
+                labels.push(RETRYABLE_WRITE);
+                if failure.nothing_written {
+                    labels.push(NO_WRITES_PERFORMED);
+                }
+            }
+            write_labels(&mut fields, &labels);
+        }
+    }
+    if failure.code.is_state_change() {
+        server
+            .topology
+            .write_version(&mut fields, &server.topology.view());
+    }
+    finish(server, fields, context)
+}
+
+/// A later reply of a streaming `hello`.
+pub(crate) fn handshake_reply(server: &Server, answer: Answer) -> Reply {
+    let context = Context {
+        is_handshake: true,
+        ..Context::default()
+    };
+    succeeded(server, answer, None, &context)
+}
+
+fn write_labels(fields: &mut DocumentWriter, labels: &[&str]) {
+    if labels.is_empty() {
+        return;
+    }
+    fields.begin_array("errorLabels");
+    for label in labels {
+        fields.push_string(label);
+    }
+    fields.end();
+}
+
+/// Adds the cluster time and closes the document.
+fn finish(server: &Server, mut fields: DocumentWriter, context: &Context) -> Reply {
+    let time = timestamp_of(server.node.reader().applied_index());
+    fields.begin_document("$clusterTime");
+    fields.timestamp("clusterTime", time);
+    fields.begin_document("signature");
+    fields.binary("hash", &[0; 20]);
+    fields.i64("keyId", 0);
+    fields.end();
+    fields.end();
+    if !context.is_handshake {
+        fields.timestamp("operationTime", time);
+    }
+    Reply {
+        body: fields.finish(),
+        then: Then::Continue,
+        may_compress: context.may_compress,
+        reservation: None,
+    }
+}

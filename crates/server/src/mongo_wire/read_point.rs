@@ -1,0 +1,125 @@
+//! At which state a read is answered.
+//!
+//! The default on the leader is linearizable: it confirms its lead, then reads what is applied. Another member
+//! answers only clients that said so (`$readPreference`): at what it has applied, or, for majority and
+//! linearizable reads, at an index the leader confirmed.
+
+use std::time::Duration;
+
+use node::ReadError;
+use state_machine::Snapshot;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::dispatch::Invocation;
+use super::failure::{Code, Failure};
+use super::request::ReadLevel;
+use super::server::{Server, index_of};
+use super::write_path::settle;
+
+/// How long a member without a leader looks for one before it gives the read back.
+const NO_LEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_PERIOD: Duration = Duration::from_millis(10);
+
+/// The snapshot this request reads.
+pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Failure> {
+    let server = invocation.server;
+    let options = &invocation.request.options;
+    let secondary_allowed = options
+        .read_preference
+        .is_some_and(|mode| mode != "primary");
+    let primary = server.topology.view().is_primary();
+    if !primary && !secondary_allowed {
+        return Err(not_primary());
+    }
+    let confirmed = match options.read_level {
+        Some(ReadLevel::Local | ReadLevel::Available) => false,
+        Some(ReadLevel::Majority | ReadLevel::Linearizable) => true,
+        None => primary,
+    };
+    if let Some(time) = options.after_cluster_time {
+        wait_applied(server, index_of(time)).await?;
+    }
+    if confirmed {
+        confirm(server, secondary_allowed).await?;
+    }
+    Ok(server.node.reader().snapshot())
+}
+
+/// A linearizable snapshot on the leader, for planning writes.
+pub(crate) async fn leader_snapshot(server: &Server) -> Result<Snapshot, Failure> {
+    match confirm(server, false).await {
+        Ok(()) => Ok(server.node.reader().snapshot()),
+        Err(failure) if failure.code == Code::NotPrimaryNoSecondaryOk => {
+            Err(Failure::not_primary())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn not_primary() -> Failure {
+    Failure {
+        nothing_written: true,
+        ..Failure::new(
+            Code::NotPrimaryNoSecondaryOk,
+            "not primary and secondaryOk=false",
+        )
+    }
+}
+
+/// Returns once a majority has confirmed the lead and what was committed then is applied here.
+async fn confirm(server: &Server, secondary_allowed: bool) -> Result<(), Failure> {
+    let give_up = Instant::now() + NO_LEADER_TIMEOUT;
+    loop {
+        match read_index(server).await {
+            Ok(_) => return Ok(()),
+            Err(ReadError::Stopping) => return Err(Failure::shutting_down()),
+            Err(ReadError::Overloaded) if Instant::now() >= give_up => {
+                return Err(Failure::overloaded());
+            }
+            Err(ReadError::Overloaded) => {}
+            Err(ReadError::NoLeader) => {
+                if !secondary_allowed {
+                    settle(server).await;
+                    if !server.topology.view().is_primary() {
+                        return Err(not_primary());
+                    }
+                }
+                if Instant::now() >= give_up {
+                    return Err(Failure::new(
+                        Code::ReadConcernMajorityNotAvailableYet,
+                        "no leader confirmed the read; the cluster has no majority that answers",
+                    ));
+                }
+            }
+        }
+        sleep(RETRY_PERIOD).await;
+    }
+}
+
+async fn read_index(server: &Server) -> Result<u64, ReadError> {
+    let (sender, receiver) = oneshot::channel();
+    server.node.read_index(Box::new(move |result| {
+        // The reader may have given up: its time limit passed or its client left.
+        let _ = sender.send(result);
+    }));
+    receiver.await.unwrap_or(Err(ReadError::Stopping))
+}
+
+/// Waits until this member has applied `index`.
+pub(crate) async fn wait_applied(server: &Server, index: u64) -> Result<(), Failure> {
+    if server.node.reader().applied_index() >= index {
+        return Ok(());
+    }
+    let (sender, receiver) = oneshot::channel();
+    server.node.wait_applied(
+        index,
+        Box::new(move |result| {
+            let _ = sender.send(result);
+        }),
+    );
+    match receiver.await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err(Failure::shutting_down()),
+    }
+}

@@ -1,0 +1,175 @@
+//! What all connections share: the node, the topology, cursors, limits and counters.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bson::Timestamp;
+use node::Node;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::budget::Budget;
+use super::connection;
+use super::cursors::Cursors;
+use super::fail_point::FailPoints;
+use super::topology::Topology;
+use crate::serve::Settings;
+
+/// One server process's client side.
+pub(crate) struct Server {
+    pub node: Node,
+    pub settings: Settings,
+    pub topology: Topology,
+    pub cursors: Cursors,
+    pub budget: Budget,
+    /// Present with `--enable-test-commands`.
+    pub fail_points: Option<FailPoints>,
+    pub counters: Counters,
+    pub started: Instant,
+    connections: Mutex<BTreeMap<i64, Weak<TcpStream>>>,
+    next_connection: AtomicI64,
+}
+
+/// What `serverStatus` and `/metrics` show.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub connections: AtomicUsize,
+    pub connections_created: AtomicU64,
+    pub connections_refused: AtomicU64,
+    pub protocol_errors: AtomicU64,
+    pub requests: AtomicU64,
+    pub failures: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub inserts: AtomicU64,
+    pub queries: AtomicU64,
+    pub updates: AtomicU64,
+    pub deletes: AtomicU64,
+    pub get_mores: AtomicU64,
+    pub commands: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}
+
+impl Server {
+    pub(crate) fn new(node: Node, settings: Settings) -> Arc<Self> {
+        let server = Arc::new(Server {
+            topology: Topology::new(settings.advertise.clone()),
+            cursors: Cursors::new(),
+            budget: Budget::new(),
+            fail_points: settings.enable_test_commands.then(FailPoints::new),
+            counters: Counters::default(),
+            started: Instant::now(),
+            connections: Mutex::new(BTreeMap::new()),
+            next_connection: AtomicI64::new(1),
+            settings,
+            node,
+        });
+        let observer = Arc::downgrade(&server);
+        server.node.on_change(Box::new(move |status| {
+            if let Some(server) = observer.upgrade() {
+                server.topology.update(status);
+            }
+        }));
+        server
+    }
+
+    /// Accepts clients until the task is dropped.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.clone().admit(stream, peer),
+                // Out of descriptors or memory: let connections end before asking again.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        if self.counters.connections.load(Ordering::Relaxed) >= self.settings.connections_max {
+            Counters::add(&self.counters.connections_refused, 1);
+            return;
+        }
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let stream = Arc::new(stream);
+        self.connections.lock().insert(id, Arc::downgrade(&stream));
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        Counters::add(&self.counters.connections_created, 1);
+        tokio::spawn(async move {
+            connection::serve(&self, &stream, peer, id).await;
+            self.connections.lock().remove(&id);
+            self.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    /// Lets every connection end after the command it is running.
+    pub(crate) fn close_connections(&self) {
+        let open: Vec<Arc<TcpStream>> = self
+            .connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for stream in open {
+            // Already closed by the client: nothing left to do.
+            let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Read);
+        }
+    }
+
+    /// Connections that are open.
+    pub(crate) fn connections_open(&self) -> usize {
+        self.counters.connections.load(Ordering::Relaxed)
+    }
+
+    /// The cluster time gossiped to clients: the applied log index.
+    pub(crate) fn cluster_time(&self) -> Timestamp {
+        timestamp_of(self.node.reader().applied_index())
+    }
+}
+
+/// A log index as the timestamp drivers compare. `time` is never 0, which drivers read as "none".
+pub(crate) fn timestamp_of(index: u64) -> Timestamp {
+    Timestamp {
+        time: u32::try_from(index >> 32).unwrap_or(u32::MAX - 1) + 1,
+        increment: index as u32,
+    }
+}
+
+/// The log index a timestamp from [`timestamp_of`] stands for.
+pub(crate) fn index_of(timestamp: Timestamp) -> u64 {
+    (u64::from(timestamp.time.saturating_sub(1)) << 32) | u64::from(timestamp.increment)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_time_follows_the_log_index() {
+        for index in [0, 1, u64::from(u32::MAX), 1 << 32, (7 << 32) + 5] {
+            assert_eq!(index_of(timestamp_of(index)), index);
+            assert!(timestamp_of(index).time > 0);
+        }
+        let (low, high) = (timestamp_of(u64::from(u32::MAX)), timestamp_of(1 << 32));
+        assert!((low.time, low.increment) < (high.time, high.increment));
+    }
+}

@@ -1,0 +1,144 @@
+//! Writes: drives a plan through the log, and turns how a proposal ended into what a driver can act on.
+//!
+//! Never reports a change of leadership that drivers cannot see: an answer that says "not primary" waits until
+//! `hello` says so too, or drivers would come straight back.
+
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use node::ProposeOutcome;
+use state_machine::plan::{Environment, Step, WriteOutcome, WritePlanner};
+use state_machine::query::{Interrupt, InterruptReason};
+use state_machine::{Command, Reply};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::dispatch::Invocation;
+use super::failure::Failure;
+use super::read_point;
+use super::server::{Server, wall_ms};
+
+/// How long a refused proposal waits for the topology to say why.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a write waits for room before it is turned away.
+const OVERLOAD_TIMEOUT: Duration = Duration::from_secs(5);
+const OVERLOAD_PERIOD: Duration = Duration::from_millis(5);
+/// How long a member that says it leads may refuse proposals.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Proposes a command and returns the state machine's reply.
+pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply, Failure> {
+    let encoded = command.encode();
+    let start = Instant::now();
+    loop {
+        match propose_once(server, encoded.clone()).await {
+            ProposeOutcome::Applied { reply, .. } => return Ok(reply),
+            ProposeOutcome::Stopping => return Err(Failure::shutting_down()),
+            ProposeOutcome::Unknown => {
+                settle(server).await;
+                return Err(Failure::outcome_unknown());
+            }
+            ProposeOutcome::NotLeader { .. } => {
+                settle(server).await;
+                if !server.topology.view().is_primary() || start.elapsed() >= REFUSAL_TIMEOUT {
+                    return Err(Failure::not_primary());
+                }
+            }
+            ProposeOutcome::Overloaded => {
+                if start.elapsed() >= OVERLOAD_TIMEOUT {
+                    return Err(Failure::overloaded());
+                }
+                sleep(OVERLOAD_PERIOD).await;
+            }
+        }
+    }
+}
+
+async fn propose_once(server: &Server, encoded: Vec<u8>) -> ProposeOutcome {
+    let (sender, receiver) = oneshot::channel();
+    server.node.propose(
+        encoded,
+        Box::new(move |outcome| {
+            // The writer may have given up: its time limit passed.
+            let _ = sender.send(outcome);
+        }),
+    );
+    receiver.await.unwrap_or(ProposeOutcome::Unknown)
+}
+
+/// Waits, briefly, until the topology no longer calls this member the primary of the term it was refused in.
+pub(crate) async fn settle(server: &Server) {
+    let mut views = server.topology.subscribe();
+    let term = views.borrow_and_update().term;
+    let changed = views.wait_for(|view| !view.is_primary() || view.term != term);
+    // Still primary: the refusal was a passing one.
+    let _ = timeout(SETTLE_TIMEOUT, changed).await;
+}
+
+/// Runs a plan to its end.
+pub(crate) async fn run(
+    invocation: &Invocation<'_>,
+    mut planner: WritePlanner,
+) -> Result<WriteOutcome, Failure> {
+    let server = invocation.server;
+    let mut anything_applied = false;
+    let mut searching = false;
+    let failed = |failure: Failure, anything_applied: bool| Failure {
+        nothing_written: failure.nothing_written && !anything_applied,
+        ..failure
+    };
+    loop {
+        // Looking for candidates may take long; naming documents does not.
+        let step = if searching {
+            tokio::task::block_in_place(|| next_step(&mut planner))
+        } else {
+            next_step(&mut planner)
+        };
+        match step.map_err(|error| failed(error, anything_applied))? {
+            Step::Finished => return Ok(planner.outcome()),
+            Step::NeedSnapshot => {
+                let snapshot = read_point::leader_snapshot(server)
+                    .await
+                    .map_err(|error| failed(error, anything_applied))?;
+                searching = true;
+                planner.snapshot(snapshot);
+            }
+            Step::Propose(command) => {
+                let reply = propose(server, &Command::Write(command))
+                    .await
+                    .map_err(|error| failed(error, anything_applied))?;
+                anything_applied = true;
+                planner.applied(reply)?;
+            }
+        }
+    }
+}
+
+fn next_step(planner: &mut WritePlanner) -> Result<Step, Failure> {
+    let mut environment = Environment {
+        now_ms: wall_ms(),
+        generate_id: &mut ObjectId::new,
+    };
+    planner.next(&mut environment).map_err(|error| Failure {
+        nothing_written: true,
+        ..error.into()
+    })
+}
+
+/// A reply of another command's kind: a defect, reported as such.
+pub(crate) fn unexpected(reply: &Reply) -> Failure {
+    Failure::new(
+        super::failure::Code::InternalError,
+        format!("the state machine answered with {reply:?}, which does not belong to this command"),
+    )
+}
+
+/// Stops work when the request's time is up.
+pub(crate) fn interrupt(invocation: &Invocation<'_>) -> Interrupt {
+    match invocation.deadline {
+        None => Interrupt::never(),
+        Some(deadline) => Interrupt::new(move || {
+            (Instant::now() >= deadline).then_some(InterruptReason::TimeLimit)
+        }),
+    }
+}

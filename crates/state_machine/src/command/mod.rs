@@ -2,6 +2,7 @@
 //! the time, generated ids and candidate documents were all chosen when it was planned.
 
 mod codec;
+mod fields;
 #[cfg(test)]
 mod tests;
 
@@ -9,8 +10,8 @@ use bson::{Bson, RawBson, RawDocumentBuf};
 
 use crate::catalog::Namespace;
 
-pub use codec::DecodeError;
-pub(crate) use codec::{Input, Output};
+pub use fields::DecodeError;
+pub(crate) use fields::{Input, Output};
 
 /// Which retryable write of which session this is.
 #[derive(Debug, Clone, PartialEq, Eq)]

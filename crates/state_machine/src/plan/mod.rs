@@ -21,8 +21,6 @@ mod outcome;
 mod planner;
 mod request;
 mod statement;
-#[cfg(test)]
-mod tests;
 
 pub use outcome::{StatementOutcome, WriteOutcome};
 pub use planner::{Environment, Step, WritePlanner};

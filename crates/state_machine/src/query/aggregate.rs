@@ -37,7 +37,7 @@ impl ParsedPipeline {
             namespace: request.namespace,
             filter,
             filter_document,
-            sort: sort.filter(|sort| !sort.fields().is_empty()),
+            sort,
             skip,
             limit,
             projection: None,
@@ -59,7 +59,7 @@ impl Snapshot {
         let interrupt = find.interrupt.clone();
         if let Some(shape) = count {
             find.sort = None;
-            let count = count_matches(find.plan(self)?, self)?;
+            let (count, _) = count_matches(find.plan(self)?, self)?;
             let counted = (count > 0).then(|| counted(&shape, count));
             let input = counted.into_iter().map(Ok);
             return Ok(FindCursor::of_pipeline(PipelineRows::new(

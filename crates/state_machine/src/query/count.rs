@@ -2,6 +2,7 @@
 
 use super::find::{ParsedFind, PlannedFind};
 use super::request::{CountRequest, FindRequest, QueryError};
+use super::scan::Touched;
 use crate::Snapshot;
 
 impl Snapshot {
@@ -16,7 +17,7 @@ impl Snapshot {
             return Ok(limit.map_or(left, |limit| left.min(limit)));
         }
         let planned = ParsedFind::parse(request.into_find())?.plan(self)?;
-        count_matches(planned, self)
+        Ok(count_matches(planned, self)?.0)
     }
 }
 
@@ -33,8 +34,11 @@ impl CountRequest {
     }
 }
 
-/// How many rows the find would give, looking at documents only where the plan has to.
-pub(super) fn count_matches(planned: PlannedFind, snapshot: &Snapshot) -> Result<u64, QueryError> {
+/// How many rows the find would give, looking at documents only where the plan has to, and what that touched.
+pub(super) fn count_matches(
+    planned: PlannedFind,
+    snapshot: &Snapshot,
+) -> Result<(u64, Touched), QueryError> {
     let (skip, limit) = (planned.find.skip, planned.find.limit);
     let wanted = limit.map_or(u64::MAX, |limit| skip.saturating_add(limit));
     let covered = planned.plan.covers_filter;
@@ -48,5 +52,5 @@ pub(super) fn count_matches(planned: PlannedFind, snapshot: &Snapshot) -> Result
         }
         matches
     };
-    Ok(matches.saturating_sub(skip))
+    Ok((matches.saturating_sub(skip), scan.touched))
 }

@@ -9,9 +9,11 @@ use document::filter::Interval;
 use document::key_encoding::Direction;
 
 use super::aggregate::ParsedPipeline;
+use super::count::count_matches;
 use super::find::{ParsedFind, PlannedFind};
 use super::planner::{Access, IndexScan};
 use super::request::{ExplainRequest, Explained, QueryError, ScanDirection, Verbosity};
+use super::scan::Touched;
 use crate::Snapshot;
 
 impl Snapshot {
@@ -28,7 +30,7 @@ impl Snapshot {
                 }
                 self.explain_find(
                     ParsedFind::parse(count.into_find())?,
-                    Above::Stage("COUNT"),
+                    Above::Count,
                     verbosity,
                 )
             }
@@ -47,7 +49,7 @@ impl Snapshot {
                 let stages = aggregate.pipeline.clone();
                 let ParsedPipeline { find, count, rest } = ParsedPipeline::parse(aggregate)?;
                 let above = match count {
-                    Some(_) => Above::Stage("COUNT"),
+                    Some(_) => Above::Count,
                     None => Above::Nothing,
                 };
                 let cursor = self.explain_find(find, above, verbosity)?;
@@ -69,7 +71,8 @@ impl Snapshot {
         let namespace = find.namespace.to_string();
         let parsed_query = to_document(&find.filter_document)?;
         let planned = find.plan(self)?;
-        let winning_plan = above.stage(winning_plan(&planned)?);
+        let counts_entries = above == Above::Count && planned.plan.covers_filter;
+        let winning_plan = above.stage(winning_plan(&planned, counts_entries)?);
         let mut explained = doc! {
             "explainVersion": "1",
             "queryPlanner": {
@@ -81,54 +84,83 @@ impl Snapshot {
             },
         };
         if verbosity >= Verbosity::ExecutionStats {
-            explained.insert(
-                "executionStats",
-                self.execute(planned, winning_plan, verbosity)?,
-            );
+            let executed = if above == Above::Count {
+                self.execute_count(planned)?
+            } else {
+                self.execute_find(planned)?
+            };
+            explained.insert("executionStats", executed.describe(winning_plan, verbosity));
         }
         Ok(explained)
     }
 
-    fn execute(
-        &self,
-        planned: PlannedFind,
-        winning_plan: Document,
-        verbosity: Verbosity,
-    ) -> Result<Document, QueryError> {
+    fn execute_find(&self, planned: PlannedFind) -> Result<Executed, QueryError> {
         let mut rows = planned.rows(self);
-        let mut returned = 0i64;
+        let mut returned = 0;
         for row in rows.by_ref() {
             row?;
             returned += 1;
         }
-        let touched = rows.touched();
+        Ok(Executed {
+            returned,
+            counted: None,
+            touched: rows.touched(),
+        })
+    }
+
+    fn execute_count(&self, planned: PlannedFind) -> Result<Executed, QueryError> {
+        let (counted, touched) = count_matches(planned, self)?;
+        Ok(Executed {
+            returned: 0,
+            counted: Some(counted),
+            touched,
+        })
+    }
+}
+
+/// What running a plan came to.
+struct Executed {
+    returned: u64,
+    counted: Option<u64>,
+    touched: Touched,
+}
+
+impl Executed {
+    fn describe(&self, winning_plan: Document, verbosity: Verbosity) -> Document {
         let mut stages = winning_plan;
-        stages.insert("nReturned", returned);
+        stages.insert("nReturned", self.returned as i64);
+        if let Some(counted) = self.counted {
+            stages.insert("nCounted", counted as i64);
+        }
         let mut statistics = doc! {
             "executionSuccess": true,
-            "nReturned": returned,
-            "totalKeysExamined": touched.keys as i64,
-            "totalDocsExamined": touched.documents as i64,
+            "nReturned": self.returned as i64,
+            "totalKeysExamined": self.touched.keys as i64,
+            "totalDocsExamined": self.touched.documents as i64,
             "executionStages": stages,
         };
         if verbosity == Verbosity::AllPlansExecution {
             statistics.insert("allPlansExecution", Bson::Array(Vec::new()));
         }
-        Ok(statistics)
+        statistics
     }
 }
 
 /// What stands above the find in the tree of stages.
+#[derive(Clone, Copy, PartialEq)]
 enum Above {
     Nothing,
+    /// Counts; needs no documents where the plan covers the filter.
+    Count,
     Stage(&'static str),
 }
 
 impl Above {
-    fn stage(&self, input: Document) -> Document {
+    fn stage(self, input: Document) -> Document {
         match self {
             Above::Nothing => input,
-            Above::Stage(name) => doc! { "stage": *name, "inputStage": input },
+            Above::Count => doc! { "stage": "COUNT", "inputStage": input },
+            Above::Stage(name) => doc! { "stage": name, "inputStage": input },
         }
     }
 }
@@ -170,13 +202,14 @@ fn explain_pipeline(cursor: Document, stages: &RawArrayBuf) -> Document {
     doc! { "explainVersion": "1", "stages": explained }
 }
 
-fn winning_plan(planned: &PlannedFind) -> Result<Document, QueryError> {
+/// The tree of stages of a find; without its documents when only entries are counted.
+fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document, QueryError> {
     let find = &planned.find;
     let filter = match planned.plan.covers_filter || find.filter.is_always_true() {
         true => None,
         false => Some(to_document(&find.filter_document)?),
     };
-    let mut stage = access_stage(&planned.plan.access, filter)?;
+    let mut stage = access_stage(&planned.plan.access, filter, counts_entries)?;
     if let (true, Some(sort)) = (planned.plan.must_sort, &find.sort) {
         let mut pattern = Document::new();
         for field in sort.fields() {
@@ -204,7 +237,11 @@ fn winning_plan(planned: &PlannedFind) -> Result<Document, QueryError> {
     Ok(stage)
 }
 
-fn access_stage(access: &Access, filter: Option<Document>) -> Result<Document, QueryError> {
+fn access_stage(
+    access: &Access,
+    filter: Option<Document>,
+    counts_entries: bool,
+) -> Result<Document, QueryError> {
     let filtered = |mut stage: Document| {
         if let Some(filter) = filter {
             stage.insert("filter", filter);
@@ -219,15 +256,16 @@ fn access_stage(access: &Access, filter: Option<Document>) -> Result<Document, Q
             stage.insert("direction", direction_name(*direction));
             stage
         }
+        Access::Index(scan) if counts_entries => index_stage(scan, "COUNT_SCAN")?,
         Access::Index(scan) => {
             let mut stage = filtered(doc! { "stage": "FETCH" });
-            stage.insert("inputStage", index_stage(scan)?);
+            stage.insert("inputStage", index_stage(scan, "IXSCAN")?);
             stage
         }
     })
 }
 
-fn index_stage(scan: &IndexScan) -> Result<Document, QueryError> {
+fn index_stage(scan: &IndexScan, name: &str) -> Result<Document, QueryError> {
     let index = &scan.index;
     let mut bounds = Document::new();
     for (position, (path, field_direction)) in index.fields.iter().enumerate() {
@@ -244,7 +282,7 @@ fn index_stage(scan: &IndexScan) -> Result<Document, QueryError> {
         );
     }
     Ok(doc! {
-        "stage": "IXSCAN",
+        "stage": name,
         "keyPattern": to_document(&index.key)?,
         "indexName": index.name.as_str(),
         "isMultiKey": index.multikey,

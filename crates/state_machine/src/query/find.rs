@@ -48,7 +48,7 @@ impl ParsedFind {
             namespace: request.namespace,
             filter,
             filter_document: request.filter,
-            sort: sort.filter(|sort| !sort.fields().is_empty()),
+            sort,
             skip: request.skip,
             limit: request.limit,
             projection: projection.filter(|projection| !projection.is_identity()),

@@ -96,6 +96,13 @@ pub(super) fn choose(
         }
         None => {}
     }
+    if let Some(direction) = wanted.sort.and_then(SortSpec::natural) {
+        let direction = match direction {
+            Direction::Ascending => ScanDirection::Forward,
+            Direction::Descending => ScanDirection::Backward,
+        };
+        return Ok(collection_scan(wanted, direction));
+    }
     if let Some(id) = wanted.filter.exact_id() {
         return Ok(Plan {
             access: Access::Id(id.into()),
@@ -138,26 +145,33 @@ fn collection_scan(wanted: &Wanted<'_>, direction: ScanDirection) -> Plan {
 }
 
 fn wants_order(sort: Option<&SortSpec>) -> bool {
-    sort.is_some_and(|sort| !sort.fields().is_empty())
+    sort.is_some_and(|sort| !sort.is_empty())
 }
 
 fn hinted_index<'a>(
     collection: &'a CollectionEntry,
     hint: &Hint,
 ) -> Result<&'a Arc<IndexEntry>, CommandError> {
-    let found = collection.ready_indexes().find(|index| {
-        !index.hidden
-            && match hint {
-                Hint::Name(name) => index.name == *name,
-                Hint::KeyPattern(pattern) => {
-                    order::compare_documents(&index.key, pattern) == Ordering::Equal
-                }
-                Hint::Natural(_) => false,
-            }
-    });
-    found.ok_or_else(|| {
-        DocumentError::bad_value("hint provided does not correspond to an existing index").into()
-    })
+    let is_meant = |index: &&Arc<IndexEntry>| match hint {
+        Hint::Name(name) => index.name == *name,
+        Hint::KeyPattern(pattern) => {
+            order::compare_documents(&index.key, pattern) == Ordering::Equal
+        }
+        Hint::Natural(_) => false,
+    };
+    let usable = collection.ready_indexes().filter(|index| !index.hidden);
+    let mut found = usable.filter(is_meant);
+    match (found.next(), found.next()) {
+        (Some(index), None) => Ok(index),
+        (None, _) => Err(DocumentError::bad_value(
+            "hint provided does not correspond to an existing index",
+        )
+        .into()),
+        (Some(_), Some(_)) => Err(DocumentError::bad_value(
+            "hint matched several indexes, which differ in their options: hint by index name",
+        )
+        .into()),
+    }
 }
 
 /// One index and what it can do for a find.

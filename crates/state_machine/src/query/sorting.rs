@@ -18,7 +18,7 @@ pub(super) fn sort(
         // A copy: a stored row would keep the whole block it lies in from being freed.
         let document = row?.into_document();
         let mut key = Vec::new();
-        sort.encode_key(&document, &mut key);
+        sort.encode_key(&document, &mut key)?;
         let bytes = document.as_bytes().len();
         sorter.push(key, document, bytes)?;
     }

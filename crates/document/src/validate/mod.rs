@@ -41,7 +41,7 @@ pub fn well_formed(document: &RawDocument, nesting_max: usize) -> Result<(), Doc
 
 /// The rules for the fields of the document itself and for those directly inside its `_id`.
 fn stored_field(field: walk::Field<'_>) -> Result<(), DocumentError> {
-    if field.level == 0 && field.name == "_id" {
+    if field.level == 0 && field.name == b"_id" {
         let refused = match field.element_type {
             ElementType::Array => Some("an array"),
             ElementType::RegularExpression => Some("a regex"),
@@ -55,14 +55,14 @@ fn stored_field(field: walk::Field<'_>) -> Result<(), DocumentError> {
             ));
         }
     }
-    if !field.name.starts_with('$') {
+    if !field.name.starts_with(b"$") {
         return Ok(());
     }
+    let name = String::from_utf8_lossy(field.name);
     let message = match field.level {
-        0 => format!("Document can't have $ prefixed field names: {}", field.name),
+        0 => format!("Document can't have $ prefixed field names: {name}"),
         1 if field.in_id => format!(
-            "_id fields may not contain '$'-prefixed fields: {} is not valid for storage.",
-            field.name
+            "_id fields may not contain '$'-prefixed fields: {name} is not valid for storage."
         ),
         _ => return Ok(()),
     };

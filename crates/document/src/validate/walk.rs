@@ -5,7 +5,7 @@ use bson::spec::{BinarySubtype, ElementType};
 
 /// A field as the walk comes by.
 pub(super) struct Field<'a> {
-    pub name: &'a str,
+    pub name: &'a [u8],
     pub element_type: ElementType,
     /// 0 for the fields of the document itself.
     pub level: usize,
@@ -47,7 +47,7 @@ pub(super) fn walk(
         let name = cursor.c_string(end)?;
         let level = ends.len() - 1;
         if level == 0 {
-            in_id = name == "_id";
+            in_id = name == b"_id";
         }
         visit(Field {
             name,
@@ -98,20 +98,27 @@ impl<'a> Cursor<'a> {
         usize::try_from(length).map_err(|_| malformed("negative length"))
     }
 
-    fn c_string(&mut self, end: usize) -> Result<&'a str, DocumentError> {
+    fn c_string(&mut self, end: usize) -> Result<&'a [u8], DocumentError> {
         let rest = &self.bytes[self.position..end];
-        let length = rest
-            .iter()
-            .position(|&byte| byte == 0)
-            .ok_or_else(|| malformed("name or pattern without its terminator"))?;
-        self.position += length + 1;
-        text(&rest[..length])
+        // Names are short and mostly ASCII: one pass finds their end and whether to look closer.
+        let mut all_bits = 0u8;
+        for (length, &byte) in rest.iter().enumerate() {
+            if byte == 0 {
+                self.position += length + 1;
+                if !all_bits.is_ascii() {
+                    text(&rest[..length])?;
+                }
+                return Ok(&rest[..length]);
+            }
+            all_bits |= byte;
+        }
+        Err(malformed("name or pattern without its terminator"))
     }
 
     fn string(&mut self, end: usize) -> Result<(), DocumentError> {
         let length = self.length(end)?;
         match self.take(length, end)?.split_last() {
-            Some((0, content)) => text(content).map(|_| ()),
+            Some((0, content)) => text(content),
             _ => Err(malformed("string without its terminator")),
         }
     }
@@ -207,8 +214,9 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
+fn text(bytes: &[u8]) -> Result<(), DocumentError> {
     std::str::from_utf8(bytes)
+        .map(|_| ())
         .map_err(|_| DocumentError::new(ErrorKind::InvalidBson, "Invalid BSON: not valid UTF-8"))
 }
 

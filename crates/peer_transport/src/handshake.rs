@@ -18,14 +18,16 @@ pub struct Identity {
     pub cluster_id: ClusterId,
     pub node_id: NodeId,
     pub feature_level: u32,
+    pub address: PeerAddress,
 }
 
 /// What is known of the other side after the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduced {
     pub node_id: NodeId,
     pub purpose: Purpose,
     pub feature_level: u32,
+    pub address: PeerAddress,
 }
 
 /// The dialler's half, on a fresh connection. Returns the reader for whatever the acceptor sends later, and its
@@ -46,6 +48,7 @@ pub fn dialler(
         feature_level: identity.feature_level,
         expected_node_id: expected.0,
         purpose: purpose.into(),
+        peer_address: identity.address.0.clone(),
     };
     send(stream, Kind::Hello, &hello)?;
     let mut reader = FrameReader::new(stream.try_clone()?, GREETING_BYTES_MAX);
@@ -180,6 +183,7 @@ fn judge_hello(
         node_id: NodeId(hello.node_id),
         purpose,
         feature_level: hello.feature_level,
+        address: PeerAddress(hello.peer_address.clone()),
     };
     Ok((introduced, version))
 }

@@ -65,6 +65,9 @@ fn converse(
                 Purpose::Messages | Purpose::Unknown => {
                     reader.allow(BODY_BYTES_MAX);
                     shared.supersede(introduced.node_id, connection_id);
+                    shared
+                        .handler
+                        .introduced(introduced.node_id, introduced.address);
                     let ended = read_messages(&mut reader, shared, introduced.node_id);
                     if shared.forget(introduced.node_id, connection_id) && !shared.stopping() {
                         shared.handler.disconnected(introduced.node_id);

@@ -102,6 +102,8 @@ pub struct Config {
     pub cluster_id: ClusterId,
     /// This node's id in the cluster.
     pub node_id: NodeId,
+    /// Where peers reach this node; told to those it dials.
+    pub advertise: PeerAddress,
     /// The bound socket to accept peers on; see [`bind`].
     pub listener: TcpListener,
     /// The newest feature set this build can read; told to peers, compared by the host (rolling upgrades).
@@ -117,6 +119,10 @@ pub struct Config {
 pub trait Handler: Send + Sync + 'static {
     /// Messages from one peer, in the order sent. Everything that one read brought comes in one call.
     fn received(&self, group: GroupId, envelopes: Vec<Envelope>);
+
+    /// A peer connected and said where it is reached. A host that does not know that peer yet can name it to
+    /// [`Transport::set_peers`] in order to answer it.
+    fn introduced(&self, peer: NodeId, address: PeerAddress);
 
     /// A connection from or to this peer broke: most likely its process is gone. May be reported twice for one death.
     fn disconnected(&self, peer: NodeId);

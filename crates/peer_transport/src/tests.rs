@@ -30,6 +30,7 @@ struct Recorder {
 #[derive(Default)]
 struct Seen {
     envelopes: Vec<Envelope>,
+    introduced: Vec<(NodeId, PeerAddress)>,
     disconnected: Vec<NodeId>,
     snapshot: Vec<u8>,
     snapshots_finished: usize,
@@ -73,6 +74,10 @@ impl Handler for Host {
         drop(stalled);
         assert_eq!(group, GROUP);
         self.0.note(|seen| seen.envelopes.extend(envelopes));
+    }
+
+    fn introduced(&self, peer: NodeId, address: PeerAddress) {
+        self.0.note(|seen| seen.introduced.push((peer, address)));
     }
 
     fn disconnected(&self, peer: NodeId) {
@@ -144,6 +149,12 @@ fn node_on(listener: TcpListener, cluster: u8, id: u64, limits: Limits) -> Node 
     let config = Config {
         cluster_id: [cluster; 16],
         node_id: NodeId(id),
+        advertise: PeerAddress(
+            listener
+                .local_addr()
+                .expect("a bound socket has an address")
+                .to_string(),
+        ),
         listener,
         feature_level: 7,
         entropy: Arc::new(platform::OsEntropy),
@@ -439,7 +450,7 @@ fn a_snapshot_of_some_megabytes_arrives_whole() {
         NodeId(2),
         snapshot_meta(),
         Box::new(sent.into_iter().map(Ok)),
-        Box::new(move |delivered| drop(tell.send(delivered))),
+        Box::new(move |delivered| tell.send(delivered).expect("awaited")),
     );
     assert!(told.recv_timeout(PATIENCE).expect("told"));
     let seen = b.recorder.seen.lock();
@@ -457,7 +468,7 @@ fn a_snapshot_refused_or_broken_off_is_reported() {
     a.knows(2, &b.address);
     let send = |chunks: SnapshotChunks, to: u64| {
         let (tell, told) = std::sync::mpsc::channel();
-        let done = Box::new(move |delivered| drop(tell.send(delivered)));
+        let done = Box::new(move |delivered| tell.send(delivered).expect("awaited"));
         a.transport
             .send_snapshot(GROUP, NodeId(to), snapshot_meta(), chunks, done);
         told.recv_timeout(PATIENCE).expect("told")

@@ -69,6 +69,7 @@ impl Transport {
                 cluster_id: config.cluster_id,
                 node_id: config.node_id,
                 feature_level: config.feature_level,
+                address: config.advertise,
             },
             limits: config.limits,
             handler,

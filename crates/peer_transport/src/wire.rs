@@ -21,6 +21,9 @@ pub struct Hello {
     pub expected_node_id: u64,
     #[prost(enumeration = "Purpose", tag = "7")]
     pub purpose: i32,
+    /// Where the dialler accepts peers, so that one who does not know it yet can answer.
+    #[prost(string, tag = "8")]
+    pub peer_address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]

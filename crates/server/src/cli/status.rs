@@ -1,0 +1,198 @@
+//! `cstore status`: the members, their roles, and how far each has come. `--json` prints the document whose shape is fixed
+//! by the server's `cstoreStatus` command.
+
+use std::process::ExitCode;
+
+use bson::{Bson, Document, rawdoc};
+
+use super::{CliError, ClusterArgs};
+
+/// The flags of `status`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Print the status as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// One member as the status document describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MemberStatus {
+    pub id: i64,
+    pub role: String,
+    pub voter: bool,
+    pub pid: Option<i64>,
+    pub listen: String,
+    pub admin_listen: String,
+    pub last_index: Option<i64>,
+    pub commit_index: Option<i64>,
+    pub applied_index: Option<i64>,
+    pub reachable: bool,
+    pub lag_entries: Option<i64>,
+    pub version: String,
+}
+
+pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
+    let document = fetch(&args.cluster)?;
+    if args.json {
+        let json = Bson::Document(document).into_relaxed_extjson();
+        let text = serde_json::to_string_pretty(&json).expect("JSON values always print");
+        super::print(&format!("{text}\n"))?;
+    } else {
+        super::print(&describe(&document)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The status document, from any member that answers.
+pub(crate) fn fetch(cluster: &ClusterArgs) -> Result<Document, CliError> {
+    let mut connection = cluster.client().any_member()?;
+    let reply = connection.run("admin", rawdoc! { "cstoreStatus": 1 })?;
+    let mut document = Document::try_from(&*reply).map_err(|error| {
+        CliError::Failed(format!(
+            "{}: a malformed status: {error}",
+            connection.address()
+        ))
+    })?;
+    document.remove("ok");
+    Ok(document)
+}
+
+/// The members of a status document.
+pub(crate) fn members(document: &Document) -> Result<Vec<MemberStatus>, CliError> {
+    let members = document
+        .get_array("members")
+        .map_err(|_| missing("members"))?;
+    members
+        .iter()
+        .filter_map(Bson::as_document)
+        .map(member)
+        .collect()
+}
+
+fn member(document: &Document) -> Result<MemberStatus, CliError> {
+    let text = |field: &str| document.get_str(field).unwrap_or_default().to_owned();
+    Ok(MemberStatus {
+        id: integer(document, "id").ok_or_else(|| missing("members.id"))?,
+        role: text("role"),
+        voter: document.get_bool("voter").unwrap_or(false),
+        pid: integer(document, "pid"),
+        listen: text("listen"),
+        admin_listen: text("admin_listen"),
+        last_index: integer(document, "last_index"),
+        commit_index: integer(document, "commit_index"),
+        applied_index: integer(document, "applied_index"),
+        reachable: document.get_bool("reachable").unwrap_or(false),
+        lag_entries: integer(document, "lag_entries"),
+        version: text("version"),
+    })
+}
+
+fn describe(document: &Document) -> Result<String, CliError> {
+    let cluster_id = document.get_str("cluster_id").unwrap_or("?");
+    let term = integer(document, "term");
+    let leader =
+        integer(document, "leader").map_or("no leader".to_owned(), |id| format!("leader {id}"));
+    let head = [
+        "id",
+        "role",
+        "voter",
+        "address",
+        "pid",
+        "last",
+        "commit",
+        "applied",
+        "lag",
+        "reachable",
+        "version",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for member in members(document)? {
+        rows.push(vec![
+            member.id.to_string(),
+            member.role,
+            yes(member.voter),
+            member.listen,
+            or_dash(member.pid),
+            or_dash(member.last_index),
+            or_dash(member.commit_index),
+            or_dash(member.applied_index),
+            or_dash(member.lag_entries),
+            yes(member.reachable),
+            member.version,
+        ]);
+    }
+    Ok(format!(
+        "cluster {cluster_id}  term {}  {leader}\n\n{}",
+        or_dash(term),
+        super::table(&rows)
+    ))
+}
+
+/// A number, or a dash for what is not known.
+pub(crate) fn or_dash(number: Option<i64>) -> String {
+    number.map_or("-".to_owned(), |number| number.to_string())
+}
+
+/// A truth value as a word.
+pub(crate) fn yes(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn missing(field: &'static str) -> CliError {
+    CliError::Reply("the server".to_owned(), field)
+}
+
+fn integer(document: &Document, field: &str) -> Option<i64> {
+    match document.get(field)? {
+        Bson::Int32(number) => Some(i64::from(*number)),
+        Bson::Int64(number) => Some(*number),
+        Bson::Double(number) => Some(*number as i64),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    fn status() -> Document {
+        doc! {
+            "cluster_id": "ab12", "term": 3_i64, "leader": 2, "members": [
+                { "id": 1_i64, "role": "follower", "voter": true, "pid": 10, "listen": "h:1", "last_index": 7_i64,
+                  "commit_index": 7_i64, "applied_index": 6_i64, "reachable": true, "lag_entries": 1, "version": "0.1.0" },
+                { "id": 2, "role": "leader", "voter": true, "listen": "h:2", "reachable": false, "pid": null },
+            ],
+        }
+    }
+
+    #[test]
+    fn members_are_read_whatever_the_numbers_are() {
+        let members = members(&status()).expect("sound");
+        assert_eq!(
+            (members[0].id, members[0].applied_index, members[0].pid),
+            (1, Some(6), Some(10))
+        );
+        assert_eq!(
+            (
+                members[1].id,
+                members[1].applied_index,
+                members[1].reachable
+            ),
+            (2, None, false)
+        );
+    }
+
+    #[test]
+    fn the_table_names_what_is_unknown_with_a_dash() {
+        let text = describe(&status()).expect("sound");
+        assert!(
+            text.starts_with("cluster ab12  term 3  leader 2\n\nid  role"),
+            "{text}"
+        );
+        assert!(text.contains("2   leader    yes    h:2      -"), "{text}");
+    }
+}

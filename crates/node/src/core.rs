@@ -20,6 +20,9 @@ use crate::events::{
     ApplyWork, Event, LogWork, ProposeOutcome, ReadDone, ReadError, Staged, Waiter,
 };
 
+/// Most peers whose own word about their address is kept.
+const INTRODUCED_MAX: usize = 64;
+
 /// A call to make once the effects are on their way.
 pub(crate) type Answer = Box<dyn FnOnce() + Send>;
 
@@ -53,6 +56,9 @@ pub(crate) struct Core {
     /// The index up to which the engine can be reopened without the log.
     flushed: LogIndex,
     removed: LogIndex,
+    /// Where members said they are reached when they connected: newer than the membership, which a joining node has
+    /// not received yet when it must answer the leader.
+    introduced: BTreeMap<NodeId, PeerAddress>,
     was_writable: bool,
     stopping: bool,
 }
@@ -76,6 +82,7 @@ impl Core {
             durable: consensus::PersistPosition(0),
             flushed,
             removed,
+            introduced: BTreeMap::new(),
             was_writable: false,
             stopping: false,
         }
@@ -90,6 +97,32 @@ impl Core {
         self.replica.role() == RoleName::Leader
             && !self.stopping
             && self.replica.term_at(self.replica.commit()) == Some(self.replica.term())
+    }
+
+    /// Where the other members are reached.
+    pub fn peer_addresses(&self) -> BTreeMap<NodeId, PeerAddress> {
+        let members = self.replica.membership().members.iter();
+        let mut addresses: BTreeMap<NodeId, PeerAddress> = members
+            .map(|(id, member)| {
+                (
+                    *id,
+                    PeerAddress(MemberContext::decode(&member.context).addresses.peer),
+                )
+            })
+            .chain(self.introduced.clone())
+            .filter(|(_, address)| !address.0.is_empty())
+            .collect();
+        addresses.remove(&self.replica.id());
+        addresses
+    }
+
+    fn introduced(&mut self, peer: NodeId, address: PeerAddress, out: &mut Outputs) {
+        let known = self.peer_addresses();
+        let room = self.introduced.len() < INTRODUCED_MAX || self.introduced.contains_key(&peer);
+        if room && !address.0.is_empty() && known.get(&peer) != Some(&address) {
+            self.introduced.insert(peer, address);
+            out.status_changed = true;
+        }
     }
 
     /// Refuses new work from now on; what is under way still ends.
@@ -183,6 +216,7 @@ impl Core {
                     inputs.push(Input::TransferLeadership { to: None });
                 }
             }
+            Event::Introduced { peer, address } => self.introduced(peer, address, out),
             Event::Fault(_) | Event::Stop => {}
         }
     }

@@ -6,7 +6,7 @@ use consensus::{
     Entry, Envelope, LogIndex, LogPosition, NodeId, Payload, Persist, PersistPosition, SnapshotMeta,
 };
 use crossbeam_channel::Sender;
-use peer_transport::{JoinReply, JoinRequest};
+use peer_transport::{JoinReply, JoinRequest, PeerAddress};
 use state_machine::Reply;
 
 /// How a proposal ended.
@@ -70,6 +70,11 @@ pub(crate) enum Event {
     },
     Received(Vec<Envelope>),
     Disconnected(NodeId),
+    /// A peer connected and said where it is reached.
+    Introduced {
+        peer: NodeId,
+        address: PeerAddress,
+    },
     Join {
         request: JoinRequest,
         reply: Sender<JoinReply>,

@@ -1,6 +1,7 @@
 //! The handle that the program around a node holds: proposals, reads, status, the end.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::applied_waiters::AppliedWaiters;
 use crate::config::MemberContext;
 use crate::error::ExitReason;
 use crate::events::{Event, ProposeDone, ProposeOutcome, ReadDone, ReadError};
+use crate::housekeeping::ClientDrivesBuild;
 use crate::inbound::RequestHandler;
 use crate::status::{Gauges, Indices, NodeStatus, Observer, StatusBoard};
 use crate::threads::{Exit, Inboxes};
@@ -33,6 +35,7 @@ pub(crate) struct NodeParts {
     pub exit: Arc<Exit>,
     pub transport: Arc<Transport>,
     pub requests: Arc<RwLock<Option<RequestHandler>>>,
+    pub builds_driven_by_clients: Arc<AtomicUsize>,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -125,6 +128,11 @@ impl Node {
     ) -> Result<Vec<u8>, String> {
         peer_transport::peer_request(&PeerAddress(peer.to_owned()), kind, body, timeout)
             .map_err(|error| error.to_string())
+    }
+
+    /// Keeps the leader's housekeeping off index builds while a client drives one itself.
+    pub fn drive_index_build(&self) -> ClientDrivesBuild {
+        ClientDrivesBuild::new(self.parts.builds_driven_by_clients.clone())
     }
 
     /// Hands leadership to the most caught-up voter, if this member leads and there is one.

@@ -2,7 +2,7 @@
 //! nobody used for half an hour. Commands like any other, so that every member does the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -23,18 +23,21 @@ pub(crate) struct Housekeeping<C: Clock> {
     reader: Arc<RwLock<Reader>>,
     next_expiry: Duration,
     under_way: Arc<AtomicBool>,
+    /// Clients that drive an index build of their own; builds are left to them meanwhile.
+    driven_by_clients: Arc<AtomicUsize>,
     /// Where the expiry of sessions goes on.
     expiry_after: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl<C: Clock> Housekeeping<C> {
-    pub fn new(clock: C, reader: Arc<RwLock<Reader>>) -> Self {
+    pub fn new(clock: C, reader: Arc<RwLock<Reader>>, driven_by_clients: Arc<AtomicUsize>) -> Self {
         let next_expiry = clock.monotonic() + EXPIRY_PERIOD;
         Housekeeping {
             clock,
             reader,
             next_expiry,
             under_way: Arc::default(),
+            driven_by_clients,
             expiry_after: Arc::default(),
         }
     }
@@ -64,7 +67,10 @@ impl<C: Clock> Housekeeping<C> {
     }
 
     fn next_command(&mut self) -> Option<Command> {
-        if let Some(command) = self.reader.read().background_command() {
+        let clients = self.driven_by_clients.load(Ordering::Acquire);
+        if clients == 0
+            && let Some(command) = self.reader.read().background_command()
+        {
             return Some(command);
         }
         let last_used_before_ms = self.clock.wall_ms() - SESSION_TIMEOUT_MS;
@@ -85,5 +91,24 @@ impl<C: Clock> Housekeeping<C> {
             after: Vec::new(),
             limit: SESSIONS_PER_COMMAND,
         })
+    }
+}
+
+/// While it lives, the leader leaves index builds to the client that drives one: a build that fails is then reported
+/// to the one who asked for it.
+pub struct ClientDrivesBuild {
+    count: Arc<AtomicUsize>,
+}
+
+impl ClientDrivesBuild {
+    pub(crate) fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        ClientDrivesBuild { count }
+    }
+}
+
+impl Drop for ClientDrivesBuild {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
     }
 }

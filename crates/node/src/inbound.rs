@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use consensus::{Envelope, GroupId, NodeId, SnapshotMeta};
 use parking_lot::RwLock;
-use peer_transport::{Handler, JoinReply, JoinRequest, SnapshotSink};
+use peer_transport::{Handler, JoinReply, JoinRequest, PeerAddress, SnapshotSink};
 use platform::Disk;
 use state_machine::SnapshotImport;
 
@@ -37,6 +37,10 @@ impl<D: Disk> Handler for Inbound<D> {
             // A full inbox drops them: consensus asks again.
             self.core.offer(Event::Received(envelopes)).ok();
         }
+    }
+
+    fn introduced(&self, peer: NodeId, address: PeerAddress) {
+        self.core.push(Event::Introduced { peer, address });
     }
 
     fn disconnected(&self, peer: NodeId) {

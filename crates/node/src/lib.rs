@@ -40,6 +40,7 @@ pub use consensus::{NodeId, RoleName, Term};
 pub use error::{ExitReason, StartError};
 pub use events::{ProposeDone, ProposeOutcome, ReadDone, ReadError};
 pub use handle::Node;
+pub use housekeeping::ClientDrivesBuild;
 pub use identity::hex;
 pub use inbound::RequestHandler;
 pub use start::Platform;

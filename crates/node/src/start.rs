@@ -104,7 +104,13 @@ impl Node {
             requests: requests.clone(),
             staging: Arc::default(),
         };
-        let transport = Arc::new(start_transport(&identity, listener, entropy, inbound)?);
+        let transport = Arc::new(start_transport(
+            &identity,
+            &config.advertise.peer,
+            listener,
+            entropy,
+            inbound,
+        )?);
         let peers: Arc<dyn Peers> = transport.clone();
 
         let inboxes = Inboxes {
@@ -117,6 +123,7 @@ impl Node {
         let waiters = Arc::new(AppliedWaiters::new(gauges.clone()));
         let board = Arc::new(StatusBoard::new(initial_status(&identity, core.replica())));
         let exit = Arc::new(Exit::default());
+        let builds_driven_by_clients = Arc::default();
 
         let log_worker = LogWorker {
             log,
@@ -150,7 +157,11 @@ impl Node {
             waiters: waiters.clone(),
             board: board.clone(),
             gauges: gauges.clone(),
-            housekeeping: Housekeeping::new(clock.clone(), reader.clone()),
+            housekeeping: Housekeeping::new(
+                clock.clone(),
+                reader.clone(),
+                Arc::clone(&builds_driven_by_clients),
+            ),
             clock,
             tick: config.tick,
             exit: exit.clone(),
@@ -195,6 +206,7 @@ impl Node {
             exit,
             transport,
             requests,
+            builds_driven_by_clients,
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(Box::new(lock))),
         });
@@ -364,6 +376,7 @@ fn engine_opener(config: &NodeConfig, core: Arc<Mailbox<Event>>) -> OpenEngine {
 
 fn start_transport<D: Disk>(
     identity: &Identity,
+    advertise: &str,
     listener: TcpListener,
     entropy: Arc<dyn Entropy + Send + Sync>,
     inbound: Inbound<D>,
@@ -371,6 +384,7 @@ fn start_transport<D: Disk>(
     let config = peer_transport::Config {
         cluster_id: identity.cluster_id,
         node_id: identity.node_id,
+        advertise: PeerAddress(advertise.to_owned()),
         listener,
         feature_level: 1,
         entropy,

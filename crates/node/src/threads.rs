@@ -2,21 +2,17 @@
 //!
 //! The only place that knows threads exist. A storage fault on any of them ends all of them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::NodeId;
 use parking_lot::{Condvar, Mutex};
-use peer_transport::PeerAddress;
 use platform::{Clock, Disk};
 
 use crate::applied_waiters::AppliedWaiters;
 use crate::apply_worker::ApplyWorker;
 use crate::background::BackgroundWorker;
-use crate::config::MemberContext;
 use crate::core::{Core, Outputs};
 use crate::error::ExitReason;
 use crate::events::{ApplyWork, BackgroundWork, Event, LogWork};
@@ -192,19 +188,7 @@ impl<C: Clock> CoreThread<C> {
         let replica = self.core.replica();
         let old = self.board.latest();
         let membership = replica.membership().clone();
-        let others: BTreeMap<NodeId, PeerAddress> = membership
-            .members
-            .iter()
-            .filter(|(id, _)| **id != old.id)
-            .map(|(id, member)| {
-                (
-                    *id,
-                    PeerAddress(MemberContext::decode(&member.context).addresses.peer),
-                )
-            })
-            .filter(|(_, address)| !address.0.is_empty())
-            .collect();
-        self.peers.set_peers(others);
+        self.peers.set_peers(self.core.peer_addresses());
         self.board.publish(NodeStatus {
             cluster_id: old.cluster_id,
             id: old.id,

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use lsm_tree::compaction::filter::Context;
 use lsm_tree::compaction::{CompactionFilter, Factory, ItemAccessor, Leveled, Verdict};
@@ -15,14 +16,16 @@ use parking_lot::{Condvar, Mutex};
 use crate::engine::Version;
 use crate::fault::FaultContext;
 use crate::lsm::Shared;
-use crate::lsm::view::Sealed;
+use crate::lsm::view::{Retired, Sealed};
 
 /// Watermark that drops nothing: no version is below it (they start at 1), and yet `lsm-tree` retires its
 /// replaced lists, which it never does at 0.
 const DROP_NOTHING: Version = 1;
 /// How much further (in level-0 tables) compaction waits for old readers to finish, to drop what they hold.
 const PATIENCE: usize = 2;
-const COMPACTION_NICENESS: i32 = 5;
+const COMPACTION_NICENESS: i32 = 3;
+/// How soon a thread looks again whether what it replaced can be freed.
+const FREE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the engine tells its threads, and they tell it.
 #[derive(Default)]
@@ -89,17 +92,22 @@ impl Maintenance {
         None
     }
 
-    /// Waits for work of one kind; false when the thread must end.
-    fn wait_for(&self, wanted: impl Fn(&mut State) -> &mut bool) -> bool {
-        let mut state = self.state.lock();
+    /// Waits for work of one kind, freeing what was retired meanwhile; false when the thread must end.
+    fn wait_for(&self, retired: &mut Retired, wanted: impl Fn(&mut State) -> &mut bool) -> bool {
         loop {
+            let all_freed = retired.free();
+            let mut state = self.state.lock();
             if state.stopping || state.fault.is_some() {
                 return false;
             }
             if std::mem::take(wanted(&mut state)) {
                 return true;
             }
-            self.changed.wait(&mut state);
+            if all_freed {
+                self.changed.wait(&mut state);
+            } else {
+                self.changed.wait_for(&mut state, FREE_INTERVAL);
+            }
         }
     }
 
@@ -142,15 +150,21 @@ fn report(shared: &Shared, action: &'static str, error: lsm_tree::Error) {
 }
 
 fn run_flushes(shared: &Shared) {
-    while shared.maintenance.wait_for(|state| &mut state.flush_wanted) {
+    let mut retired = Retired::default();
+    while shared
+        .maintenance
+        .wait_for(&mut retired, |state| &mut state.flush_wanted)
+    {
         loop {
             let Some(oldest) = shared.views.current().sealed.last().cloned() else {
                 break;
             };
-            if let Err(error) = flush(shared, &oldest) {
+            if let Err(error) = flush(shared, &oldest, &mut retired) {
                 report(shared, "flush", error);
                 return;
             }
+            drop(oldest.memtable);
+            retired.free();
             let mut state = shared.maintenance.state.lock();
             state.flushes += 1;
             state.compaction_wanted = true;
@@ -165,7 +179,7 @@ fn run_flushes(shared: &Shared) {
     }
 }
 
-fn flush(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<()> {
+fn flush(shared: &Shared, sealed: &Sealed, retired: &mut Retired) -> lsm_tree::Result<()> {
     let oldest_reader = shared.maintenance.state.lock().oldest_reader;
     let entries = NeededVersions::new(sealed.memtable.iter(), oldest_reader);
     let Some((tables, _)) = shared.tree.flush_to_tables(entries.map(Ok))? else {
@@ -178,7 +192,8 @@ fn flush(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<()> {
             .tree
             .register_tables(&tables, None, None, &[], DROP_NOTHING)?;
     }
-    shared.views.refresh(&shared.tree, Some(sealed));
+    let replaced = shared.views.refresh(&shared.tree, Some(sealed));
+    retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
     Ok(())
 }
 
@@ -221,12 +236,13 @@ impl<I: Iterator<Item = InternalValue>> Iterator for NeededVersions<I> {
 fn run_compactions(shared: &Shared) {
     // Where the system refuses, compaction competes as an equal.
     let _ = platform::lower_thread_priority(COMPACTION_NICENESS);
+    let mut retired = Retired::default();
     while shared
         .maintenance
-        .wait_for(|state| &mut state.compaction_wanted)
+        .wait_for(&mut retired, |state| &mut state.compaction_wanted)
     {
         loop {
-            match compact(shared) {
+            match compact(shared, &mut retired) {
                 Ok(true) => {
                     shared.maintenance.state.lock().compactions += 1;
                     shared.maintenance.changed.notify_all();
@@ -262,7 +278,7 @@ fn watermark(shared: &Shared, patient: bool) -> Option<Version> {
 }
 
 /// Does one step of leveled compaction; false when there is nothing to do (now).
-fn compact(shared: &Shared) -> lsm_tree::Result<bool> {
+fn compact(shared: &Shared, retired: &mut Retired) -> lsm_tree::Result<bool> {
     let options = &shared.options;
     let strategy = Leveled::default()
         .with_l0_threshold(options.level_0_tables_max)
@@ -279,7 +295,7 @@ fn compact(shared: &Shared) -> lsm_tree::Result<bool> {
     if shared.tree.current_version().id() == before {
         return Ok(false);
     }
-    shared.views.refresh(&shared.tree, None);
+    retired.add(shared.views.refresh(&shared.tree, None), None);
     Ok(true)
 }
 

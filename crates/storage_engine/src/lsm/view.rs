@@ -157,30 +157,49 @@ impl Views {
         });
     }
 
-    /// Takes the tree's tables into the view; `flushed` is the oldest sealed memtable, now among them.
-    pub fn refresh(&self, tree: &Tree, flushed: Option<&Sealed>) {
-        let refresh = self.refresh.lock();
+    /// Takes the tree's tables into the view; `flushed` is the oldest sealed memtable, now among them. Returns
+    /// the view that was replaced.
+    pub fn refresh(&self, tree: &Tree, flushed: Option<&Sealed>) -> Arc<View> {
+        let _refresh = self.refresh.lock();
         let tables = Tables::of(tree);
-        let old = {
-            let mut current = self.current.write();
-            let mut next = View {
-                tables,
-                ..View::clone(&current)
-            };
-            if let Some(flushed) = flushed {
-                let oldest = next.sealed.pop().expect("only a flush takes memtables out");
-                assert_eq!(
-                    oldest.memtable.id(),
-                    flushed.memtable.id(),
-                    "flushed in order"
-                );
-                next.durable = Some(flushed.version);
-            }
-            std::mem::replace(&mut *current, Arc::new(next))
+        let mut current = self.current.write();
+        let mut next = View {
+            tables,
+            ..View::clone(&current)
         };
-        drop(refresh);
-        // Freeing a memtable or deleting replaced tables takes time: not under a lock.
-        drop(old);
+        if let Some(flushed) = flushed {
+            let oldest = next.sealed.pop().expect("only a flush takes memtables out");
+            assert_eq!(
+                oldest.memtable.id(),
+                flushed.memtable.id(),
+                "flushed in order"
+            );
+            next.durable = Some(flushed.version);
+        }
+        std::mem::replace(&mut *current, Arc::new(next))
+    }
+}
+
+/// What was replaced and may still be in use. Freeing a memtable or deleting tables takes milliseconds, and
+/// whoever lets go last pays: that must be a maintenance thread, never a reader or the writer.
+#[derive(Default)]
+pub(crate) struct Retired {
+    views: Vec<Arc<View>>,
+    memtables: Vec<Arc<Memtable>>,
+}
+
+impl Retired {
+    pub fn add(&mut self, view: Arc<View>, memtable: Option<Arc<Memtable>>) {
+        self.views.push(view);
+        self.memtables.extend(memtable);
+    }
+
+    /// Frees what nobody else holds; true if nothing is left.
+    pub fn free(&mut self) -> bool {
+        self.views.retain(|view| Arc::strong_count(view) > 1);
+        self.memtables
+            .retain(|memtable| Arc::strong_count(memtable) > 1);
+        self.views.is_empty() && self.memtables.is_empty()
     }
 }
 

@@ -174,8 +174,10 @@ impl Cluster {
         self.network.extend(host.take(effects));
         for to in std::mem::take(&mut host.snapshots_asked) {
             let applied = host.applied;
-            let term = self.checker.term_of(applied);
             let replica = host.replica.as_ref().expect("it stepped");
+            let term = replica
+                .term_at(applied)
+                .expect("what is applied is in the log");
             let meta = SnapshotMeta {
                 leader: id,
                 leader_term: replica.term(),

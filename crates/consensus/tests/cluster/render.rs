@@ -1,8 +1,8 @@
 //! How events read in golden scripts.
 
 use consensus::{
-    AppendOutcome, Effects, Entry, EntryKind, Envelope, Message, NodeId, ProposalResult, Replica,
-    RoleName,
+    AppendOutcome, Effects, Entry, EntryKind, Envelope, Membership, Message, NodeId,
+    ProposalResult, Replica, RoleName,
 };
 
 pub fn role(role: RoleName) -> &'static str {
@@ -27,18 +27,20 @@ pub fn entry(entry: &Entry) -> String {
     let kind = match &entry.kind {
         EntryKind::Noop => "noop".to_owned(),
         EntryKind::Command(payload) => String::from_utf8_lossy(payload).into_owned(),
-        EntryKind::Membership(membership) => {
-            let members = membership.members.keys().map(|id| {
-                if membership.is_voter(*id) {
-                    id.to_string()
-                } else {
-                    format!("{id}(learner)")
-                }
-            });
-            format!("members[{}]", members.collect::<Vec<_>>().join(","))
-        }
+        EntryKind::Membership(membership) => format!("members[{}]", members(membership)),
     };
     format!("{}:{kind}", entry.position())
+}
+
+pub fn members(membership: &Membership) -> String {
+    let members = membership.members.keys().map(|id| {
+        if membership.is_voter(*id) {
+            id.to_string()
+        } else {
+            format!("{id}(learner)")
+        }
+    });
+    members.collect::<Vec<_>>().join(",")
 }
 
 fn entries(list: &[Entry]) -> String {

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use cluster::host::Host;
 use cluster::{Cluster, render, voters};
 use consensus::{
-    Entry, EntryKind, HardState, Input, LogIndex, LogPosition, Membership, MembershipChange,
-    NodeId, Proposal, ProposalId, ReadTicket, RoleName, Term,
+    Entry, EntryKind, HardState, Input, LogIndex, Membership, MembershipChange, NodeId, Proposal,
+    ProposalId, ReadTicket, RoleName, Term,
 };
 
 /// The words of one command: plain ones, and `key=value` ones.
@@ -357,15 +357,4 @@ fn golden_scripts_hold() {
         }
     }
     assert!(failed.is_empty(), "scripts that no longer hold: {failed:?}");
-}
-
-#[test]
-fn log_position_zero_is_before_everything() {
-    assert!(
-        LogPosition {
-            index: LogIndex(1),
-            term: Term(1)
-        }
-        .is_up_to_date_with(LogPosition::ZERO)
-    );
 }

@@ -55,17 +55,14 @@ fn stored_field(field: walk::Field<'_>) -> Result<(), DocumentError> {
             ));
         }
     }
-    if !field.name.starts_with(b"$") {
+    // Since MongoDB 5.0 other fields may begin with a dollar sign.
+    if !(field.name.starts_with(b"$") && field.level == 1 && field.in_id) {
         return Ok(());
     }
     let name = String::from_utf8_lossy(field.name);
-    let message = match field.level {
-        0 => format!("Document can't have $ prefixed field names: {name}"),
-        1 if field.in_id => format!(
-            "_id fields may not contain '$'-prefixed fields: {name} is not valid for storage."
-        ),
-        _ => return Ok(()),
-    };
+    let message = format!(
+        "_id fields may not contain '$'-prefixed fields: {name} is not valid for storage."
+    );
     Err(DocumentError::new(
         ErrorKind::DollarPrefixedFieldName,
         message,

@@ -286,6 +286,7 @@ impl<D: Disk> WriteAheadLog<D> {
     /// Moves to the next segment: the batch gets its header and every group's state and start before it, so
     /// that no older segment is needed for them.
     fn begin_segment(&mut self) -> Result<(), WalError> {
+        self.free_segments()?;
         let sequence = self.tail_sequence() + 1;
         let seed = Seed::of(sequence);
         let header = SegmentHeader {

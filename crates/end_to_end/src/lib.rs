@@ -250,7 +250,7 @@ impl Cluster {
             for member in (0..self.size()).filter(|member| self.members[*member].process.is_some())
             {
                 if let Ok(hello) = self.command(member, doc! { "hello": 1 }).await
-                    && hello.get_bool("isWritablePrimary") == Ok(true)
+                    && hello.get_bool("isWritablePrimary").unwrap_or(false)
                 {
                     return member;
                 }
@@ -285,7 +285,7 @@ impl Cluster {
                 let votes = |member: &bson::Bson| {
                     member
                         .as_document()
-                        .is_some_and(|member| member.get_bool("voter") == Ok(true))
+                        .is_some_and(|member| member.get_bool("voter").unwrap_or(false))
                 };
                 if members.iter().filter(|member| votes(member)).count() == count {
                     return;

@@ -175,12 +175,12 @@ fn frames(address: &str) {
     let Answer::Reply(reply) = once(address, &ping) else {
         panic!("a good client is served")
     };
-    assert_eq!(reply.get_f64("ok"), Ok(1.0));
+    assert_eq!(reply.get_f64("ok").ok(), Some(1.0));
 }
 
 fn assert_no_success(answer: &Answer) {
     if let Answer::Reply(reply) = answer {
-        assert_ne!(reply.get_f64("ok"), Ok(1.0), "{reply}");
+        assert_ne!(reply.get_f64("ok").ok(), Some(1.0), "{reply}");
         assert!(reply.get_i32("code").is_ok(), "{reply}");
     }
 }

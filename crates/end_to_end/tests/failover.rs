@@ -137,8 +137,8 @@ async fn verify(cluster: &Cluster, client: &Client, written: Vec<Written>) {
             .await;
         let counter = counter.expect("reads").expect("the counter is there");
         assert_eq!(
-            counter.get_i64("n"),
-            Ok(writer.increments),
+            counter.get_i64("n").ok(),
+            Some(writer.increments),
             "writer {}",
             writer.writer
         );

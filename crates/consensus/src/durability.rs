@@ -146,3 +146,6 @@ impl Durability {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

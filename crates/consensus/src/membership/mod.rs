@@ -149,3 +149,6 @@ impl Membership {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

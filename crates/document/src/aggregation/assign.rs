@@ -56,8 +56,7 @@ impl<L> Assignments<L> {
                 return Err(DocumentError::location(
                     40176,
                     format!(
-                        "Invalid $addFields :: caused by :: specification contains two conflicting paths. Cannot \
-                         specify both '{path}' and a path that it is a prefix of or that is a prefix of it"
+                        "specification contains two conflicting paths. Cannot specify both '{path}' and a path that it is a prefix of or that is a prefix of it"
                     ),
                 ));
             }

@@ -145,19 +145,23 @@ impl<'a> Rewrite<'a> {
         element: &Element<'a>,
         place: &Place<'_>,
     ) -> Result<(), DocumentError> {
-        let path = self.path.join(".");
         let target = Target {
             document: self.document,
             field: place.name,
-            path: &path,
+            path: &self.path,
             context: self.context,
         };
         match operator.update(element.value(), &target)? {
             Change::Keep => self.out.copy_as(place.name, element),
             Change::Remove if place.in_array => self.out.append(place.name, RawBsonRef::Null),
             Change::Remove => {}
-            Change::Borrowed(value) => self.write(place.name, value)?,
-            Change::Owned(value) => self.write(place.name, value.as_raw_bson_ref())?,
+            Change::Borrowed(value) => write(&mut self.out, &self.path, place.name, value)?,
+            Change::Owned(value) => write(
+                &mut self.out,
+                &self.path,
+                place.name,
+                value.as_raw_bson_ref(),
+            )?,
         }
         Ok(())
     }
@@ -167,17 +171,18 @@ impl<'a> Rewrite<'a> {
         self.path.push(name.to_owned());
         match node {
             Node::Change(operator) => {
-                let path = self.path.join(".");
                 let target = Target {
                     document: self.document,
                     field: name,
-                    path: &path,
+                    path: &self.path,
                     context: self.context,
                 };
                 match operator.create(&target)? {
                     Change::Keep | Change::Remove => {}
-                    Change::Borrowed(value) => self.write(name, value)?,
-                    Change::Owned(value) => self.write(name, value.as_raw_bson_ref())?,
+                    Change::Borrowed(value) => write(&mut self.out, &self.path, name, value)?,
+                    Change::Owned(value) => {
+                        write(&mut self.out, &self.path, name, value.as_raw_bson_ref())?
+                    }
                 }
             }
             Node::Fields(fields) => {
@@ -355,18 +360,23 @@ impl<'a> Rewrite<'a> {
             }
         }
     }
+}
 
-    fn write(&mut self, name: &str, value: RawBsonRef<'_>) -> Result<(), DocumentError> {
-        if self.path.len() - 1 + raw::depth(value) > NESTING_MAX {
-            return Err(DocumentError::new(
-                ErrorKind::Overflow,
-                format!(
-                    "The update would nest the document deeper than {NESTING_MAX} levels at '{}'",
-                    self.path.join(".")
-                ),
-            ));
-        }
-        self.out.append(name, value);
-        Ok(())
+fn write(
+    out: &mut DocumentWriter,
+    path: &[String],
+    name: &str,
+    value: RawBsonRef<'_>,
+) -> Result<(), DocumentError> {
+    if path.len() - 1 + raw::depth(value) > NESTING_MAX {
+        return Err(DocumentError::new(
+            ErrorKind::Overflow,
+            format!(
+                "The update would nest the document deeper than {NESTING_MAX} levels at '{}'",
+                path.join(".")
+            ),
+        ));
     }
+    out.append(name, value);
+    Ok(())
 }

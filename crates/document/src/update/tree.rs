@@ -260,7 +260,10 @@ pub(super) fn merge(left: &Node, right: &Node, path: &str) -> Result<Node, Docum
             }
             Ok(Node::Members(merged))
         }
-        _ => Err(conflict(path, path)),
+        _ => Err(DocumentError::new(
+            ErrorKind::ConflictingUpdateOperators,
+            format!("Update created a conflict at '{path}'"),
+        )),
     }
 }
 

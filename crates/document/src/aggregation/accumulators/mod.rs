@@ -111,35 +111,38 @@ pub(super) fn parse(
         .ok_or_else(|| {
             DocumentError::location(15952, format!("unknown group operator '{}'", clause.name))
         })?;
-    let argument = match (argument, clause.value()) {
+    Ok(Specification {
+        name,
+        start: *start,
+        argument: parse_argument(name, argument, clause.value())?,
+    })
+}
+
+fn parse_argument(
+    name: &str,
+    argument: &Argument,
+    value: RawBsonRef<'_>,
+) -> Result<Expression, DocumentError> {
+    match (argument, value) {
         (Argument::Expression, RawBsonRef::Array(array)) => {
             // A list of one operand is that operand.
             let mut operands = raw::members(array);
             match (operands.next(), operands.next()) {
-                (Some(single), None) => Expression::parse(single)?,
-                _ => {
-                    return Err(DocumentError::location(
-                        40237,
-                        format!("The {name} accumulator is a unary operator"),
-                    ));
-                }
+                (Some(single), None) => Expression::parse(single),
+                _ => Err(DocumentError::location(
+                    40237,
+                    format!("The {name} accumulator is a unary operator"),
+                )),
             }
         }
-        (Argument::Expression, expression) => Expression::parse(expression)?,
+        (Argument::Expression, expression) => Expression::parse(expression),
         (Argument::None, RawBsonRef::Document(empty)) if empty.is_empty() => {
-            Expression::constant(RawBsonRef::Int32(1))
+            Ok(Expression::constant(RawBsonRef::Int32(1)))
         }
-        (Argument::None, _) => {
-            return Err(DocumentError::type_mismatch(format!(
-                "{name} takes no arguments, i.e. {name}:{{}}"
-            )));
-        }
-    };
-    Ok(Specification {
-        name,
-        start: *start,
-        argument,
-    })
+        (Argument::None, _) => Err(DocumentError::type_mismatch(format!(
+            "{name} takes no arguments, i.e. {name}:{{}}"
+        ))),
+    }
 }
 
 /// Bytes of a value that an accumulator keeps.

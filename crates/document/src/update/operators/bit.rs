@@ -8,8 +8,10 @@ use crate::{DocumentError, display, raw};
 #[derive(Debug)]
 struct Bit {
     /// Applied in order.
-    operations: Vec<(fn(i64, i64) -> i64, Operand)>,
+    operations: Vec<(Operation, Operand)>,
 }
+
+type Operation = fn(i64, i64) -> i64;
 
 #[derive(Debug, Clone, Copy)]
 enum Operand {
@@ -48,7 +50,7 @@ pub(super) fn parse(
     })?;
     let mut operations = Vec::new();
     for clause in raw::elements(specification) {
-        let operation: fn(i64, i64) -> i64 = match clause.name {
+        let operation: Operation = match clause.name {
             "and" => |field, mask| field & mask,
             "or" => |field, mask| field | mask,
             "xor" => |field, mask| field ^ mask,

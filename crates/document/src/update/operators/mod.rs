@@ -84,9 +84,16 @@ pub(super) struct Target<'a> {
     pub document: &'a RawDocument,
     /// The last component of the path.
     pub field: &'a str,
-    /// The path without placeholders.
-    pub path: &'a str,
+    /// The components of the path, without placeholders.
+    pub path: &'a [String],
     pub context: &'a UpdateContext,
+}
+
+impl Target<'_> {
+    /// The path as messages show it.
+    fn dotted_path(&self) -> String {
+        self.path.join(".")
+    }
 }
 
 /// What becomes of a field.

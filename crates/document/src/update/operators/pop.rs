@@ -46,7 +46,7 @@ impl Operator for Pop {
         let array = require_array(existing, || {
             DocumentError::type_mismatch(format!(
                 "Path '{}' contains an element of non-array type '{}'",
-                target.path,
+                target.dotted_path(),
                 type_of(existing)
             ))
         })?;

@@ -159,7 +159,7 @@ impl Operator for Push {
         let array = require_array(existing, || {
             DocumentError::bad_value(format!(
                 "The field '{}' must be an array but is of type {} in document {}",
-                target.path,
+                target.dotted_path(),
                 type_of(existing),
                 shown_id(target.document)
             ))

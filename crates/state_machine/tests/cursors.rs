@@ -161,3 +161,10 @@ fn a_killed_cursor_gives_its_error_once_and_then_nothing() {
     ));
     assert!(cursor.next().is_none());
 }
+
+#[test]
+fn cursors_and_planners_may_change_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<state_machine::query::FindCursor>();
+    is_send::<WritePlanner>();
+}

@@ -66,17 +66,73 @@ fn plain_fields() -> impl Strategy<Value = Document> {
     })
 }
 
-fn path() -> impl Strategy<Value = &'static str> {
-    prop_oneof![
-        6 => Just("a"), 6 => Just("b"), 4 => Just("c"), 2 => Just("a.x"), 2 => Just("a.y"), 1 => Just("a.0"), 1 => Just("_id")
-    ]
+fn focused_fields(focus: Focus) -> BoxedStrategy<Document> {
+    let number = 0..10i32;
+    let numbers = prop::collection::vec(number.clone(), 1..4);
+    let pair = (number.clone(), number.clone()).prop_map(|(x, y)| bson!({ "x": x, "y": y }));
+    let pairs = prop::collection::vec(pair.clone().boxed(), 1..4);
+    let plain = (number.clone(), number.clone()).prop_map(|(a, b)| doc! { "a": a, "b": b });
+    match focus {
+        Focus::Anything => prop_oneof![fields(), plain_fields()].boxed(),
+        Focus::TwoFields => prop_oneof![
+            plain,
+            (numbers.clone(), number.clone()).prop_map(|(a, b)| doc! { "a": a, "b": b }),
+            (number, numbers).prop_map(|(a, b)| doc! { "a": a, "b": b }),
+        ]
+        .boxed(),
+        Focus::BelowOneField => prop_oneof![
+            pair.prop_map(|a| doc! { "a": a }),
+            pairs.prop_map(|a| doc! { "a": a }),
+        ]
+        .boxed(),
+    }
+}
+
+/// Which paths a case is about: few, so that filter, sort, index and arrays meet on the same ones.
+#[derive(Debug, Clone, Copy)]
+enum Focus {
+    Anything,
+    TwoFields,
+    BelowOneField,
+}
+
+fn path(focus: Focus) -> BoxedStrategy<&'static str> {
+    match focus {
+        Focus::Anything => prop_oneof![
+            6 => Just("a"), 6 => Just("b"), 4 => Just("c"), 2 => Just("a.x"), 2 => Just("a.y"),
+            1 => Just("a.0"), 1 => Just("_id")
+        ]
+        .boxed(),
+        Focus::TwoFields => prop_oneof![Just("a"), Just("b")].boxed(),
+        Focus::BelowOneField => prop_oneof![Just("a.x"), Just("a.y")].boxed(),
+    }
 }
 
 fn direction() -> impl Strategy<Value = i32> {
     prop_oneof![Just(1), Just(-1)]
 }
 
-fn condition() -> impl Strategy<Value = Bson> {
+/// Numbers only, so that conditions and values meet often.
+fn close_condition() -> impl Strategy<Value = Bson> {
+    let comparison = prop_oneof![Just("$gt"), Just("$gte"), Just("$lt"), Just("$lte")];
+    let list = prop::collection::vec(0..10i32, 1..4);
+    prop_oneof![
+        2 => (0..10i32).prop_map(Bson::Int32),
+        4 => (comparison, 0..10i32).prop_map(|(operator, value)| bson!({ operator: value })),
+        2 => (0..9i32, 1..6i32).prop_map(|(low, width)| bson!({ "$gt": low, "$lt": low + width })),
+        1 => list.prop_map(|list| bson!({ "$in": list })),
+        1 => (0..10i32).prop_map(|value| bson!({ "$ne": value })),
+    ]
+}
+
+fn condition(focus: Focus) -> BoxedStrategy<Bson> {
+    match focus {
+        Focus::Anything => any_condition().boxed(),
+        Focus::TwoFields | Focus::BelowOneField => close_condition().boxed(),
+    }
+}
+
+fn any_condition() -> impl Strategy<Value = Bson> {
     let comparison = prop_oneof![
         Just("$eq"),
         Just("$ne"),
@@ -99,8 +155,8 @@ fn condition() -> impl Strategy<Value = Bson> {
     ]
 }
 
-fn filter() -> impl Strategy<Value = Document> {
-    let conjunction = prop::collection::vec((path(), condition()), 0..3)
+fn filter(focus: Focus) -> impl Strategy<Value = Document> {
+    let conjunction = prop::collection::vec((path(focus), condition(focus)), 0..3)
         .prop_map(|conditions| {
             conditions
                 .into_iter()
@@ -116,8 +172,8 @@ fn filter() -> impl Strategy<Value = Document> {
     ]
 }
 
-fn pattern() -> impl Strategy<Value = Document> {
-    prop::collection::vec((path(), direction()), 1..4).prop_map(|fields| {
+fn pattern(focus: Focus) -> impl Strategy<Value = Document> {
+    prop::collection::vec((path(focus), direction()), 1..4).prop_map(|fields| {
         fields
             .into_iter()
             .map(|(path, direction)| (path.to_owned(), Bson::Int32(direction)))
@@ -134,15 +190,25 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let documents = prop_oneof![
-        prop::collection::vec(fields(), 0..25),
-        prop::collection::vec(plain_fields(), 0..25),
+    let focus = prop_oneof![
+        2 => Just(Focus::Anything), 1 => Just(Focus::TwoFields), 1 => Just(Focus::BelowOneField)
     ];
-    let index = (pattern(), prop_oneof![4 => Just(false), 1 => Just(true)]);
+    focus.prop_flat_map(case_about)
+}
+
+fn case_about(focus: Focus) -> impl Strategy<Value = Case> {
+    let documents = prop_oneof![
+        2 => prop::collection::vec(focused_fields(focus), 0..25),
+        1 => prop::collection::vec(plain_fields(), 0..25),
+    ];
+    let index = (
+        pattern(focus),
+        prop_oneof![4 => Just(false), 1 => Just(true)],
+    );
     let skip = prop_oneof![3 => Just(0), 1 => 0..5u64];
     let find = (
-        filter(),
-        prop::option::of(pattern()),
+        filter(focus),
+        prop::option::of(pattern(focus)),
         skip,
         prop::option::of(1..6u64),
     );

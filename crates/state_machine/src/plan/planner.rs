@@ -47,6 +47,7 @@ pub struct WritePlanner {
     options: WriteOptions,
     work: Vec<Work>,
     outcomes: Vec<StatementOutcome>,
+    /// Shows every command so far; serves until the next one.
     snapshot: Option<Snapshot>,
     in_flight: InFlight,
     search: Option<Search>,
@@ -237,7 +238,7 @@ impl WritePlanner {
         if change.multi {
             return self.plan_chunk(environment);
         }
-        let snapshot = self.snapshot.take().expect("asked for before");
+        let snapshot = self.snapshot.clone().expect("asked for before");
         let limit = Some(SINGLE_CANDIDATES_MAX);
         let search = change.search(&self.options.namespace, limit, &self.options.interrupt);
         let mut rows = match snapshot.find(search) {
@@ -268,7 +269,7 @@ impl WritePlanner {
         let search = match &mut self.search {
             Some(search) => search,
             none => {
-                let snapshot = self.snapshot.take().expect("asked for before");
+                let snapshot = self.snapshot.clone().expect("asked for before");
                 let request = change.search(&self.options.namespace, None, &self.options.interrupt);
                 match snapshot.find(request) {
                     Err(QueryError::Command(error)) => {

@@ -81,19 +81,18 @@ pub(super) fn choose(
     collection: &CollectionEntry,
     wanted: &Wanted<'_>,
 ) -> Result<Plan, CommandError> {
-    let conjuncts = wanted.filter.conjunct_bounds();
-    if conjuncts
-        .iter()
-        .any(|conjunct| conjunct.intervals.is_empty())
-    {
-        return Ok(nothing());
+    if let Some(plan) = plan_by_id(wanted) {
+        return Ok(plan);
     }
+    let conjuncts = wanted.filter.conjunct_bounds();
+    let is_void = |conjunct: &PathBounds<'_>| conjunct.intervals.is_empty();
     match wanted.hint {
         Some(Hint::Natural(direction)) => return Ok(collection_scan(wanted, *direction)),
         Some(hint) => {
             let index = hinted_index(collection, hint)?;
             return Ok(Candidate::new(collection, index, &conjuncts, wanted).into_plan(wanted));
         }
+        None if conjuncts.iter().any(is_void) => return Ok(nothing()),
         None => {}
     }
     if let Some(direction) = wanted.sort.and_then(SortSpec::natural) {
@@ -102,13 +101,6 @@ pub(super) fn choose(
             Direction::Descending => ScanDirection::Backward,
         };
         return Ok(collection_scan(wanted, direction));
-    }
-    if let Some(id) = wanted.filter.exact_id() {
-        return Ok(Plan {
-            access: Access::Id(id.into()),
-            must_sort: false,
-            covers_filter: covers(wanted.filter_document, &conjuncts, |path| path == "_id"),
-        });
     }
     let mut best: Option<Candidate> = None;
     for index in collection.ready_indexes().filter(|index| !index.hidden) {
@@ -125,6 +117,18 @@ pub(super) fn choose(
     Ok(match best {
         Some(candidate) => candidate.into_plan(wanted),
         None => collection_scan(wanted, ScanDirection::Forward),
+    })
+}
+
+/// The most frequent find of all, so nothing else is worked out before it.
+fn plan_by_id(wanted: &Wanted<'_>) -> Option<Plan> {
+    if wanted.hint.is_some() {
+        return None;
+    }
+    Some(Plan {
+        access: Access::Id(wanted.filter.exact_id()?.into()),
+        must_sort: false,
+        covers_filter: conjunct_count(wanted.filter_document) == Some(1),
     })
 }
 

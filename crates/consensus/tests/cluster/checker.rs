@@ -15,6 +15,8 @@ pub struct Checker {
     reads: BTreeMap<ReadTicket, LogIndex>,
     pub reads_ready: usize,
     pub reads_failed: usize,
+    pub fetches: usize,
+    pub snapshots: usize,
 }
 
 impl Checker {
@@ -27,7 +29,21 @@ impl Checker {
             reads: BTreeMap::new(),
             reads_ready: 0,
             reads_failed: 0,
+            fetches: 0,
+            snapshots: 0,
         }
+    }
+
+    pub fn leaders(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// How often the committed membership changed.
+    pub fn membership_changes(&self) -> usize {
+        let kinds = self.applied.values().map(|entry| &entry.kind);
+        kinds
+            .filter(|kind| matches!(kind, EntryKind::Membership(_)))
+            .count()
     }
 
     pub fn committed_through(&self) -> LogIndex {
@@ -67,6 +83,8 @@ impl Checker {
     }
 
     pub fn effects(&mut self, effects: &Effects) {
+        self.fetches += effects.fetch.len();
+        self.snapshots += usize::from(effects.install_snapshot.is_some());
         for entry in &effects.apply {
             let first = self
                 .applied

@@ -31,6 +31,8 @@ pub struct Cluster {
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub checker: Checker,
     pub events: Vec<String>,
+    /// Whether to tell what happens, for scripts.
+    pub tells: bool,
     pub seed: u64,
     pub tune: fn(&mut Config),
 }
@@ -79,6 +81,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             checker: Checker::new(membership),
             events: Vec::new(),
+            tells: true,
             seed,
             tune: |_| {},
         }
@@ -149,11 +152,11 @@ impl Cluster {
                 self.checker.read_asked(tickets);
             }
         }
-        let before = render::status(replica);
+        let before = self.tells.then(|| render::status(replica));
         let effects = replica.step_all(inputs);
         replica.check_invariants();
-        let after = render::status(replica);
-        if before != after {
+        let after = self.tells.then(|| render::status(replica));
+        if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
             self.events.push(format!("{id} {after}"));
         }
         self.perform(id, effects);
@@ -168,7 +171,9 @@ impl Cluster {
     }
 
     fn perform(&mut self, id: NodeId, effects: Effects) {
-        render::effects(&mut self.events, id, &effects);
+        if self.tells {
+            render::effects(&mut self.events, id, &effects);
+        }
         self.checker.effects(&effects);
         let host = self.hosts.get_mut(&id).expect("a known host");
         self.network.extend(host.take(effects));
@@ -197,10 +202,12 @@ impl Cluster {
         if self.cut.contains(&(envelope.from, envelope.to)) || !self.is_up(envelope.to) {
             return;
         }
-        if !matches!(
-            envelope.message,
-            Message::Heartbeat { .. } | Message::HeartbeatReply { .. }
-        ) {
+        let told = self.tells
+            && !matches!(
+                envelope.message,
+                Message::Heartbeat { .. } | Message::HeartbeatReply { .. }
+            );
+        if told {
             self.events.push(render::envelope(&envelope));
         }
         self.step(envelope.to, Input::Receive(envelope));

@@ -39,7 +39,9 @@ pub struct Effects {
     pub fetch: Vec<Fetch>,
     /// Followers that need a snapshot.
     pub send_snapshot: Vec<NodeId>,
-    /// The staged snapshot is accepted: swap it in; `persist.reset_to` accompanies it.
+    /// The staged snapshot is accepted: swap it in; `persist.reset_to` accompanies it. Swap before the persist is
+    /// written, so that a crash in between leaves a state machine ahead of the log, which
+    /// [`crate::Recovered::applied`] tells how to mend.
     pub install_snapshot: Option<SnapshotMeta>,
     /// Role, term, leader or membership changed.
     pub status_changed: bool,

@@ -87,11 +87,14 @@ pub struct HardState {
 pub struct Recovered {
     /// Term, vote and the advisory commit index.
     pub hard_state: HardState,
-    /// The members as of `log_start`; empty for a replica that waits to be contacted by a leader.
+    /// The members as of `log_start`, or of any index from there to `applied` (changes in between are in `entries`);
+    /// empty for a replica that waits to be contacted by a leader.
     pub membership: Membership,
     /// The position just before the first entry still on disk.
     pub log_start: LogPosition,
-    /// How far the state machine has durably applied: `log_start.index <= applied <=` the last entry.
+    /// How far the state machine has durably applied: `log_start.index <= applied <=` the last entry. A state machine
+    /// that is ahead of the log, or of another term at its index, was swapped in just before a crash: then
+    /// `log_start` is its position and `entries` is empty.
     pub applied: LogIndex,
     /// All entries after `log_start`, in order.
     pub entries: Vec<Entry>,
@@ -159,7 +162,8 @@ pub enum Input {
         /// Whether it arrived whole.
         delivered: bool,
     },
-    /// On a follower: a snapshot arrived whole and is durable beside the state machine.
+    /// On a follower: a snapshot arrived whole and is durable beside the state machine. If the effects do not say
+    /// `install_snapshot`, it is stale and may be thrown away.
     SnapshotStaged(SnapshotMeta),
     /// Entries up to here are gone from the log on disk.
     LogCompacted(LogPosition),

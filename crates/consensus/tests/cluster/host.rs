@@ -73,7 +73,12 @@ impl Host {
         self.synced = PersistPosition(0);
         Recovered {
             hard_state: self.hard_state,
-            membership: self.membership.clone(),
+            // Either will do: what lies between them is in the log.
+            membership: if self.starts.is_multiple_of(2) {
+                self.applied_membership.clone()
+            } else {
+                self.membership.clone()
+            },
             log_start: self.log_start,
             applied: self.applied,
             entries: self.entries.clone(),

@@ -108,21 +108,22 @@ fn hash(address: &str, index: i64, timeout: Duration) -> Result<Option<Hashes>, 
     };
     let document = Document::try_from(&*reply).map_err(|error| malformed(error.to_string()))?;
     let collections = document
-        .get_document("collections")
+        .get_array("collections")
         .map_err(|_| malformed("a reply without collections".to_owned()))?;
-    Ok(Some(
-        collections
-            .iter()
-            .map(|(name, hash)| (name.clone(), hash_text(hash)))
-            .collect(),
-    ))
+    collections
+        .iter()
+        .map(|collection| {
+            named_hash(collection)
+                .ok_or_else(|| malformed("a collection without ns and hash".to_owned()))
+        })
+        .collect::<Result<Hashes, _>>()
+        .map(Some)
 }
 
-fn hash_text(hash: &Bson) -> String {
-    match hash {
-        Bson::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+fn named_hash(collection: &Bson) -> Option<(String, String)> {
+    let collection = collection.as_document()?;
+    let text = |field: &str| collection.get_str(field).ok().map(str::to_owned);
+    Some((text("ns")?, text("hash")?))
 }
 
 /// The collections whose hashes differ, or that some member lacks.

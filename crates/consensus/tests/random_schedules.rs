@@ -421,16 +421,12 @@ fn number_from_environment(name: &str, default: u64) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// `CONSENSUS_SEED=n` runs one seed; `CONSENSUS_SEEDS=n` runs that many.
+/// `CONSENSUS_SEED=n` runs one seed, with `CONSENSUS_SEEDS=m` that many from there on.
 #[test]
 fn random_schedules_are_safe_and_live() {
     let first = number_from_environment("CONSENSUS_SEED", 0);
     let one = std::env::var("CONSENSUS_SEED").is_ok();
-    let count = if one {
-        1
-    } else {
-        number_from_environment("CONSENSUS_SEEDS", 300)
-    };
+    let count = number_from_environment("CONSENSUS_SEEDS", if one { 1 } else { 300 });
     let mut totals = Totals::default();
     for seed in first..first + count {
         let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, 4_000, &mut totals)));

@@ -150,7 +150,8 @@ impl Progress {
                     self.waiting_ticks = 0;
                 }
                 window.sent(last, bytes);
-                self.next_index = last.next();
+                // Late acknowledgements may have overtaken entries that were fetched from disk meanwhile.
+                self.next_index = self.next_index.max(last.next());
             }
             State::Fetching { .. } | State::Snapshot { .. } => {
                 panic!("nothing may be sent to a follower that waits for a fetch or a snapshot")

@@ -177,3 +177,17 @@ fn a_snapshot_that_failed_is_tried_again_after_a_sign_of_life() {
     progress.alive(&config);
     assert_eq!(progress.next(&log, &config), Next::Snapshot);
 }
+
+#[test]
+fn acknowledgements_may_overtake_a_fetch() {
+    let mut log = log(5);
+    log.evict(LogIndex(4));
+    let mut progress = Progress::new(LogIndex(1));
+    progress.accepted(LogIndex(1), &log);
+    progress.fetching();
+    progress.accepted(LogIndex(4), &log);
+    assert!(progress.fetched(Some(LogIndex(2))));
+    progress.sent(LogIndex(3), 10);
+    assert_eq!(progress.next_index(), LogIndex(5), "4 is known to match");
+    progress.check_invariants(&log);
+}

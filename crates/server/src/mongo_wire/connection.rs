@@ -218,8 +218,10 @@ impl Connection<'_> {
             OP_QUERY => {
                 let parsed = frame::parse_query(message)?;
                 let reply = dispatch::opening_query(self.server, &self.session, &parsed).await;
-                let id = self.take_request_id();
-                frame::write_reply(&mut self.output, id, header.request_id, &reply.body);
+                if !matches!(reply.then, Then::Close) {
+                    let id = self.take_request_id();
+                    frame::write_reply(&mut self.output, id, header.request_id, &reply.body);
+                }
                 Ok(reply.then)
             }
             other => Err(FrameError::Opcode(other).into()),

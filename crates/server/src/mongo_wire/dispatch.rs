@@ -18,7 +18,7 @@ use super::failure::{Code, Failure, NO_WRITES_PERFORMED, RETRYABLE_WRITE};
 use super::frame::{Message, Query};
 use super::request::{COMMAND_NESTING_MAX, Request};
 use super::server::{Counters, Server, timestamp_of};
-use super::write_concern;
+use super::write_concern::{self, WriteConcernError};
 
 /// What the connection does after the reply.
 pub(crate) enum Then {
@@ -154,6 +154,9 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         return failed(server, &failure, &context);
     }
     count(server, command);
+    if context.is_handshake {
+        commands::hello::remember_client(&request, session);
+    }
     let injected = match &server.fail_points {
         Some(fail_points) => fail_points.meet(&request, session).await,
         None => Injected::default(),
@@ -184,8 +187,10 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
                 None if command.access == Access::Write => write_concern::unmet(&invocation).await,
                 None => None,
             };
-            let code = concern.map(|error| error.write_to(&mut answer.fields));
-            succeeded(server, answer, code, &context)
+            if let Some(error) = concern {
+                write_concern_error(&mut answer.fields, &error, &context);
+            }
+            succeeded(server, answer, &context)
         }
         Err(failure) => failed(server, &failure, &context),
     }
@@ -250,15 +255,19 @@ fn count(server: &Server, command: &Command) {
     Counters::add(counter, 1);
 }
 
-fn succeeded(
-    server: &Server,
-    mut answer: Answer,
-    concern: Option<Code>,
-    context: &Context,
-) -> Reply {
-    if context.retryable && concern.is_some_and(Code::is_retryable_write) {
-        write_labels(&mut answer.fields, &[RETRYABLE_WRITE]);
+/// The write stands, but not as widely as was asked for.
+fn write_concern_error(fields: &mut DocumentWriter, error: &WriteConcernError, context: &Context) {
+    error.write_to(fields);
+    match &error.labels {
+        Some(labels) => write_labels(fields, labels),
+        None if context.retryable && error.code.is_retryable_write() => {
+            write_labels(fields, &[RETRYABLE_WRITE]);
+        }
+        None => {}
     }
+}
+
+fn succeeded(server: &Server, mut answer: Answer, context: &Context) -> Reply {
     let then = answer.stream.map_or(Then::Continue, Then::Stream);
     answer.fields.double("ok", 1.0);
     Reply {
@@ -273,28 +282,26 @@ fn failed(server: &Server, failure: &Failure, context: &Context) -> Reply {
     let mut fields = DocumentWriter::new();
     fields.double("ok", 0.0);
     failure.write_to(&mut fields);
-    match &failure.labels_replaced {
-        Some(labels) => {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            write_labels(&mut fields, &labels);
-        }
-        None => {
-            let mut labels = failure.labels.clone();
-            if context.retryable && failure.code.is_retryable_write() {
-                labels.push(RETRYABLE_WRITE);
-                if failure.nothing_written {
-                    labels.push(NO_WRITES_PERFORMED);
-                }
-            }
-            write_labels(&mut fields, &labels);
-        }
+    match &failure.injected {
+        Some(Some(labels)) => write_labels(&mut fields, labels),
+        _ => write_labels(&mut fields, &computed_labels(failure, context)),
     }
-    if failure.code.is_state_change() {
-        server
-            .topology
-            .write_version(&mut fields, &server.topology.view());
+    if failure.code.is_state_change() && failure.injected.is_none() {
+        let view = server.topology.view();
+        server.topology.write_version(&mut fields, &view);
     }
     finish(server, fields, context)
+}
+
+fn computed_labels(failure: &Failure, context: &Context) -> Vec<&'static str> {
+    let mut labels = failure.labels.clone();
+    if context.retryable && failure.code.is_retryable_write() {
+        labels.push(RETRYABLE_WRITE);
+        if failure.nothing_written {
+            labels.push(NO_WRITES_PERFORMED);
+        }
+    }
+    labels
 }
 
 /// A later reply of a streaming `hello`.
@@ -303,16 +310,16 @@ pub(crate) fn handshake_reply(server: &Server, answer: Answer) -> Reply {
         is_handshake: true,
         ..Context::default()
     };
-    succeeded(server, answer, None, &context)
+    succeeded(server, answer, &context)
 }
 
-fn write_labels(fields: &mut DocumentWriter, labels: &[&str]) {
+fn write_labels(fields: &mut DocumentWriter, labels: &[impl AsRef<str>]) {
     if labels.is_empty() {
         return;
     }
     fields.begin_array("errorLabels");
     for label in labels {
-        fields.push_string(label);
+        fields.push_string(label.as_ref());
     }
     fields.end();
 }

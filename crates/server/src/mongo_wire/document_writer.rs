@@ -144,12 +144,6 @@ impl DocumentWriter {
         self.bytes.extend_from_slice(&encoded[6..encoded.len() - 1]);
     }
 
-    /// Appends every field of `document`.
-    pub(crate) fn fields(&mut self, document: &RawDocument) {
-        let bytes = document.as_bytes();
-        self.bytes.extend_from_slice(&bytes[4..bytes.len() - 1]);
-    }
-
     pub(crate) fn begin_document(&mut self, key: &str) {
         self.element(0x03, key);
         self.open_here();
@@ -188,12 +182,6 @@ impl DocumentWriter {
     pub(crate) fn push_i32(&mut self, value: i32) {
         self.indexed(0x10);
         self.bytes.extend_from_slice(&value.to_le_bytes());
-    }
-
-    /// Pushes any value onto the open array.
-    pub(crate) fn push_value(&mut self, value: RawBsonRef<'_>) {
-        let index = self.take_index();
-        self.value(&index.to_string(), value);
     }
 
     /// Ends the innermost document or array.

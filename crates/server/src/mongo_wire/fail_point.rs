@@ -86,13 +86,16 @@ impl FailPoints {
             let code = Code::from_number(number);
             let mut failure = Failure::new(code, "Failing command via 'failCommand' failpoint");
             failure.nothing_written = false;
-            failure.labels_replaced = found.labels.clone();
+            failure.injected = Some(found.labels.clone());
             failure
         });
         Injected {
             close: found.close,
             failure,
-            write_concern_error: found.write_concern_error,
+            write_concern_error: found.write_concern_error.map(|error| WriteConcernError {
+                labels: error.labels.or(found.labels),
+                ..error
+            }),
         }
     }
 
@@ -213,14 +216,14 @@ fn write_concern_error(document: &RawDocument) -> Result<WriteConcernError, Fail
     let mut error = WriteConcernError {
         code: Code::UnknownError,
         message: String::new(),
-        labels: Vec::new(),
+        labels: None,
     };
     for element in document {
         let (name, value) = element?;
         match name.as_str() {
             "code" => error.code = Code::from_number(error_code(values::integer("code", value)?)?),
             "errmsg" => error.message = values::string("errmsg", value)?.to_owned(),
-            "errorLabels" => error.labels = strings("errorLabels", value)?,
+            "errorLabels" => error.labels = Some(strings("errorLabels", value)?),
             _ => {}
         }
     }

@@ -25,5 +25,8 @@ mod values;
 mod write_concern;
 mod write_path;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use cluster_status::answer_members;
 pub(crate) use server::{Counters, Server};

@@ -131,11 +131,6 @@ impl Server {
     pub(crate) fn connections_open(&self) -> usize {
         self.counters.connections.load(Ordering::Relaxed)
     }
-
-    /// The cluster time gossiped to clients: the applied log index.
-    pub(crate) fn cluster_time(&self) -> Timestamp {
-        timestamp_of(self.node.reader().applied_index())
-    }
 }
 
 /// A log index as the timestamp drivers compare. `time` is never 0, which drivers read as "none".

@@ -133,7 +133,12 @@ impl Topology {
     }
 
     fn view_of(&self, status: &NodeStatus) -> View {
-        let address = |id| status.member(id).map(|context| context.addresses.client);
+        // This member knows its own address best: the membership learns it, or a changed one, only through the log.
+        let address = |id| match status.member(id) {
+            _ if id == status.id => Some(self.advertise.clone()),
+            Some(context) if !context.addresses.client.is_empty() => Some(context.addresses.client),
+            _ => None,
+        };
         let voters = &status.membership.voters;
         let is_member = status.membership.members.contains_key(&status.id);
         let kind = match status.role {
@@ -155,7 +160,7 @@ impl Topology {
                 .unwrap_or(i32::MAX)
                 .max(1),
             hosts: voters.iter().filter_map(|id| address(*id)).collect(),
-            me: address(status.id).unwrap_or_else(|| self.advertise.clone()),
+            me: self.advertise.clone(),
             primary: leader.and_then(address),
             stopping: false,
         }

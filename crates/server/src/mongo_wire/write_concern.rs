@@ -23,8 +23,8 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(20);
 pub(crate) struct WriteConcernError {
     pub code: Code,
     pub message: String,
-    /// Its own labels, from a fail point.
-    pub labels: Vec<String>,
+    /// From a fail point: the reply's labels in place of the computed ones.
+    pub labels: Option<Vec<String>>,
 }
 
 impl WriteConcernError {
@@ -32,18 +32,17 @@ impl WriteConcernError {
         WriteConcernError {
             code,
             message: message.into(),
-            labels: Vec::new(),
+            labels: None,
         }
     }
 
-    /// Appends the field and returns the code.
-    pub(crate) fn write_to(&self, fields: &mut DocumentWriter) -> Code {
+    /// Appends the field.
+    pub(crate) fn write_to(&self, fields: &mut DocumentWriter) {
         fields.begin_document("writeConcernError");
         fields.i32("code", self.code.number());
         fields.string("codeName", &self.code.name());
         fields.string("errmsg", &self.message);
         fields.end();
-        self.code
     }
 }
 

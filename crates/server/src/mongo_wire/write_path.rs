@@ -28,10 +28,9 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Proposes a command and returns the state machine's reply.
 pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply, Failure> {
-    let encoded = command.encode();
     let start = Instant::now();
     loop {
-        match propose_once(server, encoded.clone()).await {
+        match propose_once(server, command.encode()).await {
             ProposeOutcome::Applied { reply, .. } => return Ok(reply),
             ProposeOutcome::Stopping => return Err(Failure::shutting_down()),
             ProposeOutcome::Unknown => {

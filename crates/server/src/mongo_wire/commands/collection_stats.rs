@@ -36,9 +36,9 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     })
 }
 
-fn scale(value: Option<RawBsonRef<'_>>) -> Result<i64, Failure> {
+fn scale(value: Option<RawBsonRef<'_>>) -> Result<u64, Failure> {
     Ok(match value {
-        Some(scale) => values::integer("scale", scale)?.max(1),
+        Some(scale) => values::count("scale", scale)?.max(1),
         None => 1,
     })
 }
@@ -87,17 +87,17 @@ pub(super) async fn stage(
 fn write_storage(
     snapshot: &Snapshot,
     namespace: &Namespace,
-    scale: i64,
+    scale: u64,
     fields: &mut DocumentWriter,
 ) {
     let counts = snapshot.counts(namespace).unwrap_or_default();
-    let size = i64::try_from(counts.bytes).unwrap_or(i64::MAX) / scale;
-    fields.i64("size", size);
+    let size = counts.bytes / scale;
+    write_count(fields, "size", size);
     write_count(fields, "count", counts.documents);
     if let Some(average) = counts.bytes.checked_div(counts.documents) {
         write_count(fields, "avgObjSize", average);
     }
-    fields.i64("storageSize", size);
+    write_count(fields, "storageSize", size);
     fields.bool("capped", false);
     let indexes = snapshot
         .collection(namespace)
@@ -106,10 +106,10 @@ fn write_storage(
     write_count(fields, "nindexes", indexes.len() as u64);
     fields.begin_document("indexSizes");
     for index in indexes {
-        fields.i64(&index.name, 0);
+        write_count(fields, &index.name, 0);
     }
     fields.end();
-    fields.i64("totalIndexSize", 0);
-    fields.i64("totalSize", size);
-    fields.i64("scaleFactor", scale);
+    write_count(fields, "totalIndexSize", 0);
+    write_count(fields, "totalSize", size);
+    write_count(fields, "scaleFactor", scale);
 }

@@ -2,6 +2,7 @@
 
 use state_machine::Snapshot;
 
+use super::count::write_count;
 use super::{Access, Command, Running};
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -23,7 +24,7 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
         let request = &invocation.request;
         let scale = match request.field("scale")? {
-            Some(scale) => values::integer("scale", scale)?.max(1),
+            Some(scale) => values::count("scale", scale)?.max(1),
             None => 1,
         };
         let snapshot = read_point::snapshot(invocation).await?;
@@ -33,32 +34,26 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     })
 }
 
-fn write(snapshot: &Snapshot, database: &str, scale: i64, fields: &mut DocumentWriter) {
-    let (mut collections, mut indexes, mut objects, mut bytes) = (0i64, 0i64, 0u64, 0u64);
+fn write(snapshot: &Snapshot, database: &str, scale: u64, fields: &mut DocumentWriter) {
+    let (mut collections, mut indexes, mut objects, mut bytes) = (0, 0, 0, 0);
     for collection in snapshot.catalog().collections_of(database) {
         let counts = snapshot.counts(&collection.namespace).unwrap_or_default();
         collections += 1;
-        indexes += collection.indexes.len() as i64;
+        indexes += collection.indexes.len() as u64;
         objects += counts.documents;
         bytes += counts.bytes;
     }
-    let size = bytes as i64 / scale;
+    let size = bytes / scale;
     fields.string("db", database);
-    fields.i64("collections", collections);
-    fields.i64("views", 0);
-    fields.i64("objects", objects as i64);
-    fields.double(
-        "avgObjSize",
-        if objects == 0 {
-            0.0
-        } else {
-            bytes as f64 / objects as f64
-        },
-    );
-    fields.i64("dataSize", size);
-    fields.i64("storageSize", size);
-    fields.i64("indexes", indexes);
-    fields.i64("indexSize", 0);
-    fields.i64("totalSize", size);
-    fields.i64("scaleFactor", scale);
+    write_count(fields, "collections", collections);
+    write_count(fields, "views", 0);
+    write_count(fields, "objects", objects);
+    let average = bytes as f64 / objects.max(1) as f64;
+    fields.double("avgObjSize", average);
+    write_count(fields, "dataSize", size);
+    write_count(fields, "storageSize", size);
+    write_count(fields, "indexes", indexes);
+    write_count(fields, "indexSize", 0);
+    write_count(fields, "totalSize", size);
+    write_count(fields, "scaleFactor", scale);
 }

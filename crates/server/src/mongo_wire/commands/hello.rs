@@ -18,6 +18,7 @@ use crate::mongo_wire::dispatch::{self, Answer, Invocation, Reply};
 use crate::mongo_wire::document_writer::DocumentWriter;
 use crate::mongo_wire::failure::{Code, Failure};
 use crate::mongo_wire::limits;
+use crate::mongo_wire::request::Request;
 use crate::mongo_wire::server::{Server, timestamp_of, wall_ms};
 use crate::mongo_wire::topology::{Kind, View};
 use crate::mongo_wire::values;
@@ -49,7 +50,6 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
         let request = &invocation.request;
         let server = invocation.server;
         let legacy = request.name != "hello";
-        remember_client(invocation)?;
         let known = request.document("topologyVersion")?;
         let await_ms = request.count("maxAwaitTimeMS")?;
         let (known, await_ms) = match (known, await_ms) {
@@ -117,18 +117,16 @@ impl Watch {
     }
 }
 
-/// Keeps the client's name for fail points and diagnostics.
-fn remember_client(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let Some(client) = invocation.request.document("client")? else {
-        return Ok(());
+/// Keeps the application's name, of the first handshake, for fail points.
+pub(crate) fn remember_client(request: &Request<'_>, session: &Session) {
+    let name = || {
+        let client = request.body.get_document("client").ok()?;
+        let application = client.get_document("application").ok()?;
+        application.get_str("name").ok()
     };
-    if let Some(RawBsonRef::Document(application)) = client.get("application")?
-        && let Some(name) = application.get("name")?
-    {
-        *invocation.session.app_name.lock() =
-            Some(values::string("client.application.name", name)?.to_owned());
+    if let Some(name) = name() {
+        *session.app_name.lock() = Some(name.to_owned());
     }
-    Ok(())
 }
 
 fn parse_version(version: &RawDocument) -> Result<(ObjectId, i64), Failure> {

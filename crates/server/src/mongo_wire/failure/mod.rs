@@ -25,8 +25,9 @@ pub(crate) struct Failure {
     pub nothing_written: bool,
     /// Labels beyond those that follow from code and request.
     pub labels: Vec<&'static str>,
-    /// Labels set by a fail point in place of the computed ones.
-    pub labels_replaced: Option<Vec<String>>,
+    /// Set by a fail point: the labels that replace the computed ones, if it names any. Nothing changed here, so such a
+    /// failure carries no `topologyVersion`.
+    pub injected: Option<Option<Vec<String>>>,
     /// A unique index's key pattern and value.
     pub duplicate: Option<Box<Duplicate>>,
 }
@@ -45,7 +46,7 @@ impl Failure {
             message: message.into(),
             nothing_written: false,
             labels: Vec::new(),
-            labels_replaced: None,
+            injected: None,
             duplicate: None,
         }
     }

@@ -1,0 +1,6 @@
+//! A real one-node server behind a real socket: dialogues, and bytes that are not the protocol.
+
+mod dialogues;
+mod garbage;
+mod harness;
+mod monitoring;

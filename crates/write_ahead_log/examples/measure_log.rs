@@ -52,8 +52,9 @@ fn main() {
         }
         latencies.sort_unstable();
         println!(
-            "batch of {batch:>3}: append {:>4} ns each; sync p50 {:?} p99 {:?} max {:?}; longest housekeeping {housekeeping:?}",
+            "batch of {batch:>3}: append {:>4} ns each; sync p10 {:?} p50 {:?} p99 {:?} max {:?}; longest housekeeping {housekeeping:?}",
             appending.as_nanos() / (batch * syncs),
+            percentile(&latencies, 0.1),
             percentile(&latencies, 0.5),
             percentile(&latencies, 0.99),
             percentile(&latencies, 1.0),

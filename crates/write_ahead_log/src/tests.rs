@@ -425,8 +425,11 @@ fn a_torn_first_batch_of_a_segment_is_cut_and_the_segment_used_again() {
     }
     drop(log);
     disk.corrupt(&segment(2), find(&disk, &segment(2), "entry "), 1);
-    let (mut log, recovered) = open(&disk);
+    let (log, recovered) = open(&disk);
     assert_eq!(recovered.torn_tail.unwrap().segment, segment(2));
+    drop(log);
+    let (mut log, recovered) = open(&disk);
+    assert_eq!(recovered.torn_tail, None, "reported once");
     assert_eq!(recovered.groups[&1].entries.len() as u64, index - 1);
     for index in index..index + 20 {
         append_synced(&mut log, index, &"y".repeat(300));

@@ -132,6 +132,16 @@ def updates(client, things):
 
 
 @part
+def positional(client, things):
+    things.insert_one({"_id": 900, "g": [{"k": 1, "v": 1}, {"k": 2, "v": 2}, {"k": 3, "v": 3}]})
+    things.update_one({"_id": 900, "g.k": 2}, {"$set": {"g.$.v": 20}})
+    things.update_one({"_id": 900}, {"$inc": {"g.$[].v": 1}})
+    things.update_one({"_id": 900}, {"$set": {"g.$[big].v": 0}}, array_filters=[{"big.k": {"$gte": 3}}])
+    assert [m["v"] for m in things.find_one({"_id": 900})["g"]] == [2, 21, 0]
+    things.delete_one({"_id": 900})
+
+
+@part
 def indexes(client, things):
     assert things.create_index([("at.x", 1), ("n", -1)]) == "at.x_1_n_-1"
     assert things.create_index([("at.x", 1), ("n", -1)]) == "at.x_1_n_-1"

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bson::{Bson, RawBson, RawDocument, RawDocumentBuf};
 use document::DocumentError;
 use document::filter::Filter;
-use document::update::{Update, UpdateContext};
+use document::update::{Update, UpdateContext, matched_element};
 use storage_engine::Slice;
 
 use super::overlay::Overlay;
@@ -85,6 +85,7 @@ fn execute(
         } => {
             let statement = UpdateStatement {
                 filter: Filter::parse(&filter)?,
+                filter_document: filter,
                 update: Update::parse(update.as_raw_bson_ref(), &array_filters)?,
                 candidates,
                 multi,
@@ -174,6 +175,8 @@ fn raw(stored: &[u8]) -> Result<&RawDocument, DocumentError> {
 
 struct UpdateStatement {
     filter: Filter,
+    /// As the client wrote it: a positional update asks which array member it matched.
+    filter_document: RawDocumentBuf,
     update: Update,
     candidates: Vec<RawBson>,
     multi: bool,
@@ -199,7 +202,7 @@ impl UpdateStatement {
                 };
                 matched += 1;
                 let before = raw(&stored)?;
-                let after = self.update.apply(before, &self.context(false))?;
+                let after = self.update.apply(before, &self.context(Some(before)))?;
                 if self.image == Image::Before {
                     image = Some(before.to_owned());
                 } else if self.image == Image::After {
@@ -239,7 +242,7 @@ impl UpdateStatement {
         let document: RawDocumentBuf = self.update.upsert(
             &self.filter,
             upsert.generated_id.clone(),
-            &self.context(true),
+            &self.context(None),
         )?;
         let upserted = Bson::try_from(documents::id_of(&document)?).map_err(DocumentError::from)?;
         let image = (self.image == Image::After).then(|| document.clone());
@@ -253,12 +256,15 @@ impl UpdateStatement {
         })
     }
 
-    /// The position of a matched array element is not known here: `$` in a path is refused by the update itself.
-    fn context(&self, inserting: bool) -> UpdateContext {
+    /// For `document`, or for the one an upsert inserts.
+    fn context(&self, document: Option<&RawDocument>) -> UpdateContext {
+        let matched_element = document
+            .filter(|_| self.update.is_positional())
+            .and_then(|document| matched_element(&self.filter_document, document));
         UpdateContext {
             now_ms: self.now_ms,
-            inserting,
-            matched_element: None,
+            inserting: document.is_none(),
+            matched_element,
         }
     }
 }

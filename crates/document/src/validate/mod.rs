@@ -60,9 +60,8 @@ fn stored_field(field: walk::Field<'_>) -> Result<(), DocumentError> {
         return Ok(());
     }
     let name = String::from_utf8_lossy(field.name);
-    let message = format!(
-        "_id fields may not contain '$'-prefixed fields: {name} is not valid for storage."
-    );
+    let message =
+        format!("_id fields may not contain '$'-prefixed fields: {name} is not valid for storage.");
     Err(DocumentError::new(
         ErrorKind::DollarPrefixedFieldName,
         message,

@@ -9,6 +9,7 @@ mod member;
 mod status;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -56,11 +57,14 @@ pub(crate) struct ClusterArgs {
     /// Connection string of the cluster
     #[arg(long, value_name = "URI", default_value = URI_DEFAULT)]
     pub uri: ConnectionString,
+    /// How long to look for a primary, and to repeat what a fail-over interrupts
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
 }
 
 impl ClusterArgs {
     fn client(&self) -> Client {
-        Client::new(&self.uri)
+        Client::new(&self.uri).with_patience(Duration::from_secs(self.wait))
     }
 }
 

@@ -74,18 +74,21 @@ pub(crate) fn members(document: &Document) -> Result<Vec<MemberStatus>, CliError
 
 fn member(document: &Document) -> Result<MemberStatus, CliError> {
     let text = |field: &str| document.get_str(field).unwrap_or_default().to_owned();
+    let reachable = document.get_bool("reachable").unwrap_or(false);
+    // What an unreachable member last was, or zeros, would only mislead.
+    let known = |field: &str| integer(document, field).filter(|_| reachable);
     Ok(MemberStatus {
         id: integer(document, "id").ok_or_else(|| missing("members.id"))?,
         role: text("role"),
         voter: document.get_bool("voter").unwrap_or(false),
-        pid: integer(document, "pid"),
+        pid: known("pid"),
         listen: text("listen"),
         admin_listen: text("admin_listen"),
-        last_index: integer(document, "last_index"),
-        commit_index: integer(document, "commit_index"),
-        applied_index: integer(document, "applied_index"),
-        reachable: document.get_bool("reachable").unwrap_or(false),
-        lag_entries: integer(document, "lag_entries"),
+        last_index: known("last_index"),
+        commit_index: known("commit_index"),
+        applied_index: known("applied_index"),
+        reachable,
+        lag_entries: known("lag_entries"),
         version: text("version"),
     })
 }

@@ -13,7 +13,7 @@ pub(crate) mod message;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use address::{ConnectionString, ConnectionStringError};
+pub(crate) use address::ConnectionString;
 pub(crate) use cluster::Client;
 pub(crate) use connection::Connection;
 

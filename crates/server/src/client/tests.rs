@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
 
+use super::address::ConnectionStringError;
 use super::*;
 
 /// Answers every command on every connection with `answer(command)`; `None` closes the connection.

@@ -20,6 +20,8 @@ const ADMIN_PORT_OFFSET: u16 = 1_000;
 /// Looking after the children is not urgent; Ctrl-C interrupts the wait.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A signal repeated this soon is the same one.
+const REPEATED_SIGNAL_WINDOW: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The flags of `dev`.
@@ -66,7 +68,7 @@ async fn supervise(args: DevArgs) -> Result<ExitCode, CliError> {
     // A second Ctrl-C does not wait.
     tokio::select! {
         biased;
-        () = stop.asked() => processes::kill_all(&mut nodes),
+        () = stop.asked_again() => processes::kill_all(&mut nodes),
         () = processes::stop_all(&mut nodes) => {}
     }
     match outcome {
@@ -231,10 +233,11 @@ fn require_free(port: u16) -> Result<(), CliError> {
     })
 }
 
-/// Ctrl-C or SIGTERM.
+/// Ctrl-C, SIGTERM, or the terminal's end.
 struct Stop {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Stop {
@@ -247,6 +250,7 @@ impl Stop {
         Ok(Stop {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
         })
     }
 
@@ -254,6 +258,18 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+
+    /// Asked once more, by someone who has waited: wrappers often deliver one wish twice.
+    async fn asked_again(&mut self) {
+        let first = Instant::now();
+        loop {
+            self.asked().await;
+            if first.elapsed() > REPEATED_SIGNAL_WINDOW {
+                return;
+            }
         }
     }
 }

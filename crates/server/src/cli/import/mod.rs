@@ -121,9 +121,8 @@ pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode, CliError> {
         .format
         .map_or_else(|| guess(&args.file, &mut input), Ok)?;
     let senders = Senders::start(
-        args.cluster.client(),
+        &args.cluster,
         usize::from(args.connections),
-        &args.cluster.uri,
         &database,
         &collection,
     )?;
@@ -268,7 +267,10 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, Option<u64>), CliError> {
             reason: "is a directory".to_owned(),
         });
     }
-    Ok((Box::new(opened), metadata.is_file().then(|| metadata.len())))
+    Ok((
+        Box::new(opened),
+        metadata.is_file().then_some(metadata.len()),
+    ))
 }
 
 /// By the name's ending; else JSON if the first character can only begin JSON.

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use parking_lot::Mutex;
 
-use super::super::CliError;
+use super::super::{CliError, ClusterArgs};
 use super::Totals;
-use crate::client::{Client, ConnectionString, integer};
+use crate::client::{Client, integer};
 
 /// Batches that wait per connection; the reader waits when they are full.
 const WAITING_PER_CONNECTION: usize = 2;
@@ -24,19 +24,19 @@ pub(super) struct Senders {
 }
 
 impl Senders {
-    /// Starts `count` threads. `first` proves, before anything is read, that there is a primary.
+    /// Starts `count` threads, once it is proved, before anything is read, that there is a primary.
     pub fn start(
-        mut first: Client,
+        cluster: &ClusterArgs,
         count: usize,
-        uri: &ConnectionString,
         database: &str,
         collection: &str,
     ) -> Result<Senders, CliError> {
+        let mut first = cluster.client();
         first.primary()?;
         let (queue, waiting) = sync_channel(WAITING_PER_CONNECTION * count);
         let waiting = Arc::new(Mutex::new(waiting));
         let failure = Arc::new(Mutex::new(None));
-        let clients = std::iter::once(first).chain((1..count).map(|_| Client::new(uri)));
+        let clients = std::iter::once(first).chain((1..count).map(|_| cluster.client()));
         let threads = clients
             .map(|client| {
                 let (waiting, failure) = (Arc::clone(&waiting), Arc::clone(&failure));

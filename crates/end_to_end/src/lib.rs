@@ -297,7 +297,7 @@ impl Cluster {
     }
 
     /// Hashes of every collection on every member, at one index that all of them have applied.
-    pub async fn hashes(&self) -> Vec<Document> {
+    pub async fn hashes(&self) -> Vec<bson::Array> {
         let leader = self.leader().await;
         let deadline = Instant::now() + PATIENCE;
         let first = self
@@ -315,7 +315,7 @@ impl Cluster {
                     Ok(reply) => {
                         hashes.push(
                             reply
-                                .get_document("collections")
+                                .get_array("collections")
                                 .expect("the collections' hashes")
                                 .clone(),
                         );

@@ -40,7 +40,14 @@ enum Answer {
 impl Answer {
     fn code(&self) -> Option<i32> {
         match self {
-            Answer::Reply(reply) => reply.get_i32("code").ok(),
+            Answer::Reply(reply) => {
+                let first = reply
+                    .get_array("writeErrors")
+                    .ok()
+                    .and_then(|errors| errors.first());
+                let failed = first.and_then(Bson::as_document).unwrap_or(reply);
+                failed.get_i32("code").ok()
+            }
             Answer::Closed => None,
         }
     }

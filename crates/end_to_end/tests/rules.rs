@@ -166,12 +166,11 @@ fn deterministic_crates_touch_no_clock_no_chance_no_machine() {
                 .filter(|(_, line)| !line.trim_start().starts_with("//"));
             for (number, line) in code {
                 for banned in BANNED {
-                    assert!(
-                        !line.contains(banned),
-                        "{}:{}: {banned}",
-                        path.display(),
-                        number + 1
-                    );
+                    let named = line.match_indices(banned).any(|(at, _)| {
+                        let before = line[..at].chars().next_back();
+                        !before.is_some_and(|before| before.is_alphanumeric() || before == '_')
+                    });
+                    assert!(!named, "{}:{}: {banned}", path.display(), number + 1);
                 }
             }
         }
@@ -204,8 +203,8 @@ fn files_hold_one_thought() {
 fn files_open_with_their_contract() {
     let mut files = Vec::new();
     sources(&crates_dir(), &mut files);
-    for path in files {
-        let text = std::fs::read_to_string(&path).expect("readable");
+    for path in files.iter().filter(|path| !is_test(path)) {
+        let text = std::fs::read_to_string(path).expect("readable");
         assert!(
             text.starts_with("//!"),
             "{} does not say what it promises",

@@ -1,6 +1,6 @@
 //! Runs a plan's access: gives the stored documents that match, in the order of the access, one at a time.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use document::filter::Filter;
@@ -54,7 +54,7 @@ struct Entries {
     is_id: bool,
     unique: bool,
     /// Keys of documents that came up already; `None` when none can come up twice.
-    seen: Option<HashSet<Vec<u8>>>,
+    seen: Option<BTreeSet<Vec<u8>>>,
 }
 
 /// What one step of a scan found.
@@ -187,7 +187,7 @@ impl Iterator for Scan {
 impl Entries {
     fn new(scan: IndexScan) -> Entries {
         Entries {
-            seen: scan.may_repeat().then(HashSet::new),
+            seen: scan.may_repeat().then(BTreeSet::new),
             ranges: scan.ranges.into(),
             current: None,
             direction: scan.direction,

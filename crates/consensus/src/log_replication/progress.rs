@@ -261,8 +261,11 @@ impl Progress {
             None => log.start().index,
         };
         let lowest = self.match_index.map_or(LogIndex(1), LogIndex::next);
-        self.next_index = guess.min(previous).max(lowest);
-        self.state = State::Probe { outstanding: false };
+        let next_index = guess.min(previous).max(lowest);
+        // A follower that lacks what it acknowledged has lost its disk: no use in asking it at full speed.
+        let outstanding = next_index > previous;
+        self.next_index = next_index;
+        self.state = State::Probe { outstanding };
         self.waiting_ticks = 0;
     }
 

@@ -191,3 +191,21 @@ fn acknowledgements_may_overtake_a_fetch() {
     assert_eq!(progress.next_index(), LogIndex(5), "4 is known to match");
     progress.check_invariants(&log);
 }
+
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_is_not_asked_at_full_speed() {
+    let (config, log) = (config(), log(5));
+    let mut progress = Progress::new(LogIndex(1));
+    progress.accepted(LogIndex(3), &log);
+    progress.disconnected();
+    progress.rejected(LogIndex(3), LogPosition::ZERO, &log);
+    assert_eq!(
+        (progress.next(&log, &config), progress.next_index()),
+        (Next::Wait, LogIndex(4))
+    );
+    for _ in 0..config.heartbeat_ticks {
+        progress.tick();
+    }
+    progress.alive(&config);
+    assert_eq!(progress.next(&log, &config), Next::Append);
+}

@@ -1,2 +1,0 @@
-//! Side-by-side runs against peers (being written by another engineer).
-#![forbid(unsafe_code)]

@@ -1,0 +1,102 @@
+//! What the numbers were measured on, and how long this disk takes to make a write durable.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::statistics::median;
+
+const SYNC_SAMPLES: usize = 500;
+const SYNC_TIME_MAX: Duration = Duration::from_secs(2);
+const SYNC_BYTES: usize = 4096;
+/// Units of /proc/stat, as in `cluster::process`.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub cores: usize,
+    pub processor: String,
+    pub kernel: String,
+    pub memory_gib: f64,
+    /// Median time of appending 4 KiB and `fdatasync`.
+    pub sync_ms: f64,
+}
+
+impl Machine {
+    /// Looks around; `directory` is on the disk to try.
+    pub(crate) fn probe(directory: &Path) -> io::Result<Self> {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let kib = after(&read("/proc/meminfo"), "MemTotal:")
+            .and_then(|text| text.trim_end_matches("kB").trim().parse::<f64>().ok());
+        Ok(Machine {
+            cores: cores(),
+            processor: after(&read("/proc/cpuinfo"), "model name")
+                .map(|name| name.trim_start_matches(':').trim().to_owned())
+                .unwrap_or_else(|| "unknown processor".to_owned()),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            memory_gib: kib.unwrap_or(0.0) / f64::from(1 << 20),
+            sync_ms: sync_ms(directory)?,
+        })
+    }
+}
+
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Processor seconds that the whole machine was not idle.
+pub(crate) fn busy_seconds() -> f64 {
+    parse_busy_seconds(&fs::read_to_string("/proc/stat").unwrap_or_default())
+}
+
+fn parse_busy_seconds(stat: &str) -> f64 {
+    let line = stat.lines().next().unwrap_or_default();
+    // user nice system idle iowait irq softirq steal; what follows is counted in user already.
+    let ticks = line.split_ascii_whitespace().skip(1).take(8).enumerate();
+    let busy: f64 = ticks
+        .filter(|(index, _)| !matches!(index, 3 | 4))
+        .filter_map(|(_, ticks)| ticks.parse::<f64>().ok())
+        .sum();
+    busy / TICKS_PER_SECOND
+}
+
+fn after(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().to_owned())
+}
+
+fn sync_ms(directory: &Path) -> io::Result<f64> {
+    let path = directory.join("sync-probe");
+    let mut file = File::create(&path)?;
+    let block = [0x5a; SYNC_BYTES];
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < SYNC_SAMPLES && begin.elapsed() < SYNC_TIME_MAX {
+        let start = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    fs::remove_file(&path)?;
+    Ok(median(&mut times).unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_waiting_for_disks_are_not_busy() {
+        let stat = "cpu  100 10 50 9000 700 5 15 20 99 0\ncpu0 1 2 3";
+        assert_eq!(parse_busy_seconds(stat), 2.0);
+        assert_eq!(parse_busy_seconds(""), 0.0);
+    }
+
+    #[test]
+    fn this_machine_can_be_described() {
+        let machine = Machine::probe(&std::env::temp_dir()).unwrap();
+        assert!(machine.cores > 0 && machine.sync_ms > 0.0);
+    }
+}

@@ -1,0 +1,97 @@
+//! `compare`: three members of Collection Store beside three of etcd, on one machine, in one run.
+//!
+//! Promises: both systems are driven by the same generator through their native protocols, three members each, with
+//! default settings, on the same disk; measurements alternate between them, and while one is measured the processes of
+//! the others are stopped (SIGSTOP). Every reply is checked. Prints a table, ratios and goals; `--json` keeps every sample.
+//! Does not: spread over machines, inject faults, or measure through a driver.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cluster;
+mod compare;
+mod etcd;
+mod load;
+mod machine;
+mod mongo;
+mod report;
+mod statistics;
+mod workload;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use compare::CompareArgs;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "compare",
+    about = "Collection Store beside etcd: writes, linearizable reads, bulk inserts",
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    #[command(flatten)]
+    compare: CompareArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// Answer inserts and finds at once with fixed replies, to know the generator's ceiling
+    Stub(StubArgs),
+}
+
+#[derive(Debug, Args)]
+struct StubArgs {
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Sub::Stub(stub)) => mongo::stub::serve(stub.listen)
+            .map(|()| true)
+            .map_err(|error| format!("the stub cannot serve on {}: {error}", stub.listen)),
+        None => kill_children_when_interrupted()
+            .map_err(|error| format!("cannot watch for signals: {error}"))
+            .and_then(|()| compare::run(&cli.compare).map_err(|error| error.to_string())),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A paused member would outlive an interrupt and never notice.
+fn kill_children_when_interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let interrupted = runtime.block_on(async {
+                let mut interrupt = signal(SignalKind::interrupt())?;
+                let mut terminate = signal(SignalKind::terminate())?;
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                Ok::<(), std::io::Error>(())
+            });
+            if interrupted.is_ok() {
+                cluster::process::kill_all();
+                std::process::exit(130);
+            }
+        })?;
+    Ok(())
+}

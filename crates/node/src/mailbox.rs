@@ -85,6 +85,11 @@ impl<T> Mailbox<T> {
         !(state.closed && into.is_empty())
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().items.is_empty()
+    }
+
     /// Whether the inbox was closed.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed

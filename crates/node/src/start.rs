@@ -174,7 +174,7 @@ impl Node {
                     "log",
                     inboxes.log.clone(),
                     core.clone(),
-                    log_work(log_worker),
+                    log_work(log_worker, inboxes.log.clone()),
                     || {},
                 )?,
                 spawn_apply(

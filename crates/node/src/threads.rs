@@ -254,11 +254,17 @@ pub(crate) fn spawn_worker<T: Send + 'static>(
         })
 }
 
-/// The log thread's loop body.
+/// The log thread's loop body. Segments are made ready and freed a step after each round, and on while nothing waits, so
+/// that a full segment never holds up a sync.
 pub(crate) fn log_work<D: Disk>(
     mut worker: LogWorker<D>,
+    inbox: Arc<Mailbox<LogWork>>,
 ) -> impl FnMut(&mut Vec<LogWork>) -> Result<(), String> {
-    move |work| worker.process(work).map_err(|fault| fault.to_string())
+    move |work| {
+        worker.process(work).map_err(|fault| fault.to_string())?;
+        while worker.log.housekeep().map_err(|fault| fault.to_string())? && inbox.is_empty() {}
+        Ok(())
+    }
 }
 
 /// The apply thread: works its inbox off, then flushes, so that the next start has nothing to replay.

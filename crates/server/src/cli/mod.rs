@@ -87,7 +87,10 @@ pub(crate) enum CliError {
 /// Runs the command line and returns the process's exit code.
 pub fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Command::Serve(args) => return crate::serve::run(args),
+        Command::Serve(args) => {
+            dev::stop_with_parent();
+            return crate::serve::run(args);
+        }
         Command::Dev(args) => dev::run(args),
         Command::Status(args) => status::run(&args),
         Command::Member(command) => member::run(&command),

@@ -13,6 +13,7 @@ use bson::rawdoc;
 
 use super::CliError;
 use crate::client::{Connection, ConnectionString};
+pub(crate) use processes::stop_with_parent;
 use processes::{Node, Plan};
 
 const PEER_PORT_OFFSET: u16 = 10_000;
@@ -143,7 +144,8 @@ fn not_ready(addresses: &[String]) -> Option<String> {
         return Some("no primary has been elected yet".to_owned());
     };
     match count_voters(primary) {
-        Ok(voters) if voters == addresses.len() => None,
+        // More, where a node was started anew on an empty directory: its former self is still a member.
+        Ok(voters) if voters >= addresses.len() => None,
         Ok(voters) => Some(format!("{voters} of {} nodes vote", addresses.len())),
         Err(error) => Some(error.to_string()),
     }

@@ -17,6 +17,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Lines of a dead node's log that are shown.
 const LAST_WORDS_LINES: usize = 8;
 
+/// Tells a child that it is one.
+const STOP_WITH_PARENT: &str = "CSTORE_STOP_WITH_PARENT";
+
+/// In a child of `dev`: asks the system to end this process when `dev` ends, even if that is killed.
+pub(crate) fn stop_with_parent() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os(STOP_WITH_PARENT).is_some() {
+        // Where the system cannot, the node lives on as any other does.
+        let _ =
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+    }
+}
+
 /// What a node is started with.
 pub(super) struct Plan {
     pub number: u16,
@@ -53,6 +66,7 @@ impl Plan {
             .args(["--peer-listen", &format!("127.0.0.1:{}", self.peer_port)])
             .args(["--admin-listen", &self.admin()])
             .args(&self.further_flags)
+            .env(STOP_WITH_PARENT, "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

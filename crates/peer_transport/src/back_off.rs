@@ -41,3 +41,27 @@ impl BackOff {
         self.next = self.min;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_bound_with_jitter_and_start_over() {
+        let (min, max) = (Duration::from_millis(50), Duration::from_secs(2));
+        let mut back_off = BackOff::new(min, max);
+        for (attempt, step) in [50, 100, 200, 400, 800, 1600, 2000, 2000]
+            .into_iter()
+            .enumerate()
+        {
+            let step = Duration::from_millis(step);
+            let pause = back_off.pause(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(attempt as u64 + 1));
+            assert!(
+                pause >= step / 2 && pause <= step,
+                "{pause:?} for a step of {step:?}"
+            );
+        }
+        back_off.reset();
+        assert!(back_off.pause(u64::MAX) <= min);
+    }
+}

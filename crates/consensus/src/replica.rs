@@ -385,6 +385,12 @@ impl Replica {
 
     // ---- what others may know -------------------------------------------------------------------------------
 
+    /// Whether this leader is handing leadership over: it takes no proposals meanwhile.
+    #[must_use]
+    pub fn transferring(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.transfer.is_some())
+    }
+
     /// The part this replica plays.
     #[must_use]
     pub fn role(&self) -> RoleName {

@@ -53,6 +53,8 @@ pub(crate) struct Core {
     reads: BTreeMap<ReadTicket, ReadDone>,
     next_id: u64,
     durable: consensus::PersistPosition,
+    /// Reported by the apply thread.
+    applied: LogIndex,
     /// The index up to which the engine can be reopened without the log.
     flushed: LogIndex,
     removed: LogIndex,
@@ -80,6 +82,7 @@ impl Core {
             reads: BTreeMap::new(),
             next_id: 1,
             durable: consensus::PersistPosition(0),
+            applied: flushed,
             flushed,
             removed,
             introduced: BTreeMap::new(),
@@ -92,10 +95,12 @@ impl Core {
         &self.replica
     }
 
-    /// A leader takes writes and reads once it has committed an entry of its own term (Raft §8).
+    /// A leader takes writes and reads once it has committed an entry of its own term (Raft §8), and until it hands
+    /// leadership over.
     pub fn writable(&self) -> bool {
         self.replica.role() == RoleName::Leader
             && !self.stopping
+            && !self.replica.transferring()
             && self.replica.term_at(self.replica.commit()) == Some(self.replica.term())
     }
 
@@ -189,7 +194,10 @@ impl Core {
                 self.durable = position;
                 inputs.push(Input::Durable(position));
             }
-            Event::Applied(index) => inputs.push(Input::Applied(index)),
+            Event::Applied(index) => {
+                self.applied = index;
+                inputs.push(Input::Applied(index));
+            }
             Event::Fetched { to, entries } => inputs.push(Input::EntriesFetched { to, entries }),
             Event::SnapshotSent {
                 to,
@@ -354,7 +362,9 @@ impl Core {
 
     /// The log keeps what the engine would need after a crash and what connected followers still lack, within bounds.
     fn remove_log_prefix(&mut self, out: &mut Outputs) {
-        let mut through = self.flushed.0.saturating_sub(self.log_retained_entries);
+        // A flush may be heard of before the application that it contains.
+        let safe = self.flushed.min(self.applied);
+        let mut through = safe.0.saturating_sub(self.log_retained_entries);
         let last = self.replica.last().index.0;
         for progress in self.replica.progress().into_values() {
             let matched = progress.match_index.map_or(0, |index| index.0);
@@ -412,6 +422,7 @@ impl Core {
             );
             self.removed = meta.position.index;
             self.flushed = self.flushed.max(meta.position.index);
+            self.applied = self.applied.max(meta.position.index);
             out.install = Some(staged);
         }
         let must_wait = effects.sync_position > self.durable;

@@ -7,7 +7,7 @@
 //! | `0x04` index entries | index id, u32 BE · encoded fields [· key encoding of `_id`] | see [`IndexEntryValue`] |
 //! | `0x05` sessions | lsid | the session's record |
 //! | `0x06` session details | lsid length u8 · lsid · u32 BE | results that outgrew the record |
-//! | `0x07` dropped | kind · id, u32 BE | empty |
+//! | `0x07` dropped | kind · id, u32 BE | last key reclaimed, or empty |
 //! | `0x08` counters | collection id, u32 BE | documents and bytes |
 //! | `0x09` meta | name | next ids, applied position |
 //!

@@ -17,7 +17,7 @@ pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 100_000;
 /// Documents that one `IndexBuildChunk` indexes at most.
 pub const INDEX_BUILD_CHUNK_MAX: u32 = 1000;
 /// Keys that one `Reclaim` or `ExpireSessions` removes or looks at, at most.
-pub const RECLAIM_KEYS_MAX: u32 = 10_000;
+pub const RECLAIM_KEYS_MAX: u32 = 2_000;
 /// Log indexes below the applied one that stay readable, so that members can be compared at the same index.
 pub const READABLE_WINDOW: u64 = 10_000;
 /// Bytes of one exported chunk.

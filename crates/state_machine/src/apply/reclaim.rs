@@ -24,11 +24,12 @@ pub(super) fn run(overlay: &mut Overlay<'_>, limit: u32) -> Result<Reply, Stop> 
     let mut left = limit.clamp(1, RECLAIM_KEYS_MAX);
     let dropped = overlay.range_before(Bound::Included(&FROM), Bound::Excluded(&TO));
     for entry in dropped {
-        let (key, _) = entry.or_fault()?;
+        let (key, resume) = entry.or_fault()?;
         let space = keyspace::dropped_of_key(&key).ok_or_else(|| {
             Stop::Fault(damaged("reclaiming dropped data", "a key of no known kind"))
         })?;
-        if !reclaim_space(overlay, space, &mut left)? {
+        if let Some(last) = reclaim_space(overlay, space, &resume, &mut left)? {
+            overlay.put(key.to_vec(), last);
             overlay.set_reclaim_pending(true);
             return Ok(Reply::Reclaimed { more: true });
         }
@@ -38,28 +39,33 @@ pub(super) fn run(overlay: &mut Overlay<'_>, limit: u32) -> Result<Reply, Stop> 
     Ok(Reply::Reclaimed { more: false })
 }
 
-/// Whether the space is empty afterwards.
+/// Removes from the key after `resume` on, so that no command passes over what earlier ones removed. Returns the last key
+/// removed when there is more; `None` when the space is empty.
 fn reclaim_space(
     overlay: &mut Overlay<'_>,
     space: DroppedSpace,
+    resume: &[u8],
     left: &mut u32,
-) -> Result<bool, Stop> {
+) -> Result<Option<Vec<u8>>, Stop> {
     let prefix = match space {
         DroppedSpace::Collection(id) => keyspace::documents_prefix(id),
         DroppedSpace::Index(id) => keyspace::index_prefix(id),
     };
     let end = keyspace::prefix_end(&prefix);
-    let entries = overlay.range_before(
-        Bound::Included(&prefix[..]),
-        end.as_ref().map(Vec::as_slice),
-    );
+    let from = match resume {
+        [] => Bound::Included(&prefix[..]),
+        last => Bound::Excluded(last),
+    };
+    let entries = overlay.range_before(from, end.as_ref().map(Vec::as_slice));
+    let mut last = resume.to_vec();
     for entry in entries {
         if *left == 0 {
-            return Ok(false);
+            return Ok(Some(last));
         }
         let (key, _) = entry.or_fault()?;
-        overlay.delete(key.to_vec());
+        last = key.to_vec();
+        overlay.delete(last.clone());
         *left -= 1;
     }
-    Ok(true)
+    Ok(None)
 }

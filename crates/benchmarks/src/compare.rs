@@ -20,9 +20,11 @@ use crate::{etcd, mongo};
 /// Keys and documents that reads choose from.
 const READ_SET: u64 = 10_000;
 /// Connections tried for etcd, whose client library shares them.
-const CONNECTIONS_TRIED: [usize; 4] = [8, 16, 64, 256];
-const TRIAL_WARM_UP: Duration = Duration::from_millis(500);
-const TRIAL_MEASURE: Duration = Duration::from_millis(1_500);
+const CONNECTIONS_TRIED: [usize; 5] = [2, 4, 8, 16, 64];
+/// Each number is tried this often and its best rate counts.
+const TRIALS: usize = 2;
+const TRIAL_WARM_UP: Duration = Duration::from_millis(400);
+const TRIAL_MEASURE: Duration = Duration::from_millis(1_000);
 const LOAD_STEP: Duration = Duration::from_millis(200);
 /// Clients of the trials and of the loading.
 const TRIAL_CLIENTS: usize = 256;
@@ -63,7 +65,7 @@ pub(crate) struct CompareArgs {
     /// Also write every sample to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Leave data directories and logs
+    /// Leave data directories and logs until the next run
     #[arg(long)]
     keep: bool,
     /// End with exit code 2 when a goal of this stage is missed
@@ -134,16 +136,17 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
     bench.load_read_sets(&workloads)?;
     bench.choose_connections(args.etcd_connections, &workloads)?;
     let mut samples: BTreeMap<(usize, System), Vec<Sample>> = BTreeMap::new();
-    for round in 1..=args.rounds {
-        for (row, workload) in workloads.iter().enumerate() {
-            for system in workload.systems {
-                let sample = bench.sample(*system, workload)?;
-                eprintln!(
-                    "round {round}/{}  {}",
-                    args.rounds,
-                    report::line(workload, *system, &sample)
-                );
-                samples.entry((row, *system)).or_default().push(sample);
+    // Bulk loads come last: they would leave one side with many times the data of the other.
+    for compared in [true, false] {
+        for round in 1..=args.rounds {
+            let rows = workloads.iter().enumerate();
+            for (row, workload) in rows.filter(|(_, row)| row.is_compared() == compared) {
+                for system in workload.systems {
+                    let sample = bench.sample(*system, workload)?;
+                    let line = report::line(workload, *system, &sample);
+                    eprintln!("round {round}/{}  {line}", args.rounds);
+                    samples.entry((row, *system)).or_default().push(sample);
+                }
             }
         }
     }
@@ -172,8 +175,15 @@ fn finish(args: &CompareArgs, directory: &Path, report: &Report) -> Result<bool,
     Ok(!args.check || report.goals_reached())
 }
 
-/// An empty directory for this run, inside the one given.
+/// An empty directory for this run, inside the one given. What runs that were killed have left there goes.
 fn prepare(work_dir: &Path) -> Result<PathBuf, CompareError> {
+    for entry in fs::read_dir(work_dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("run-"));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            remove(&entry.path())?;
+        }
+    }
     let directory = work_dir.join(format!("run-{}", std::process::id()));
     fs::create_dir_all(&directory).map_err(|source| CompareError::File {
         path: directory.clone(),
@@ -203,9 +213,9 @@ impl Bench {
     fn start(args: &CompareArgs, directory: &Path) -> Result<Self, CompareError> {
         let cstore = args.cstore.clone().unwrap_or_else(beside_this_program);
         let mut clusters = BTreeMap::new();
-        let start_stub = cluster::start_stub(directory)?;
-        start_stub.pause()?;
-        clusters.insert(System::Stub, start_stub);
+        let stub = cluster::start_stub(directory)?;
+        stub.pause()?;
+        clusters.insert(System::Stub, stub);
         eprintln!("starting three members of etcd and three of cstore");
         let etcd = cluster::start_etcd(&args.etcd, directory)?;
         etcd.pause()?;
@@ -289,7 +299,7 @@ impl Bench {
                 systems: &[],
             };
             let mut best = (0.0, CONNECTIONS_TRIED[0]);
-            for connections in CONNECTIONS_TRIED {
+            for connections in [CONNECTIONS_TRIED; TRIALS].into_iter().flatten() {
                 self.set_connections(kind, connections);
                 let shape = self.shape(TRIAL_CLIENTS, TRIAL_WARM_UP, TRIAL_MEASURE);
                 let sample = self.sample_with(System::Etcd, &trial, shape)?;
@@ -375,6 +385,7 @@ impl Bench {
             server: cluster.processor_seconds(),
             client: own_processor_seconds(),
             machine: machine::busy_seconds(),
+            flushes: machine::disk_flushes(),
         };
         let job = Job {
             leader,

@@ -103,7 +103,7 @@ impl Report {
     fn write_table(&self, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
-            "\n{:<14} {:<7} {:>10} {:>19} {:>9} {:>9} {:>11} {:>11} {:>7}",
+            "\n{:<14} {:<7} {:>10} {:>19} {:>9} {:>9} {:>11} {:>11} {:>10} {:>7}",
             "workload",
             "system",
             "per second",
@@ -112,6 +112,7 @@ impl Report {
             "p99 ms",
             "servers us",
             "client us",
+            "flushes/s",
             "others"
         )?;
         for (row, workload) in self.workloads.iter().enumerate() {
@@ -122,7 +123,7 @@ impl Report {
                 let median = summary.median;
                 writeln!(
                     text,
-                    "{:<14} {:<7} {:>10.0} {:>19} {:>9.3} {:>9.3} {:>11.1} {:>11.1} {:>6.0}%",
+                    "{:<14} {:<7} {:>10.0} {:>19} {:>9.3} {:>9.3} {:>11.1} {:>11.1} {:>10.0} {:>6.0}%",
                     workload.name,
                     system.name(),
                     median.per_second,
@@ -134,6 +135,7 @@ impl Report {
                     median.p99_ms,
                     median.server_us,
                     median.client_us,
+                    median.flushes_per_second,
                     median.others_share * 100.0
                 )?;
             }
@@ -141,7 +143,8 @@ impl Report {
         writeln!(
             text,
             "Medians over rounds. insertMany: {BATCH} documents per call, counted in documents, latency per call. \"us\" is \
-             processor time per key or\ndocument. \"others\" is the share of the machine used by neither side."
+             processor time per key or\ndocument, of all members together. \"flushes/s\" are the disk's, whoever asked. \"others\" is the share of the \
+             machine used by neither side."
         )?;
         if self.disturbed() {
             writeln!(
@@ -169,9 +172,17 @@ impl Report {
                 verdict(finding.final_goal, finding.number)
             )?;
         }
+        if !self
+            .findings()
+            .iter()
+            .any(|finding| finding.what.ends_with("(*)"))
+        {
+            return Ok(());
+        }
         writeln!(
             text,
-            "The stub answers at once; with this generator it reaches more than with a driver, so the shares of it are strict."
+            "(*) The design means shares of what a driver reaches with a stub. This generator costs a fraction of a driver, so \
+             its stub reaches\nfar more; read the share as the room left on this machine."
         )
     }
 
@@ -185,66 +196,65 @@ impl Report {
             Some(of(&self.median(workload, Cstore)?) / of(&self.median(workload, to)?))
         };
         let bulk = |workload| Some(rate(&self.median(workload, Cstore)?));
+        let row = |what, number: Option<f64>, goal, final_goal| {
+            number.map(|number| Finding {
+                what,
+                number,
+                goal,
+                final_goal,
+            })
+        };
         let rows = [
-            (
+            row(
                 "1 writer, p50: ours / etcd",
                 ratio(ONE_WRITER, p50, Etcd),
                 Some(AtMost(1.0)),
                 Some(AtMost(0.4)),
             ),
-            (
+            row(
                 "64 writers, inserts/s: ours / etcd",
                 ratio(SOME_WRITERS, rate, Etcd),
                 None,
                 None,
             ),
-            (
+            row(
                 "256 writers, inserts/s: ours / etcd",
                 ratio(MANY_WRITERS, rate, Etcd),
                 Some(AtLeast(2.0)),
                 Some(AtLeast(4.0)),
             ),
-            (
-                "256 writers, inserts/s: ours / stub",
+            row(
+                "256 writers, inserts/s: ours / stub (*)",
                 ratio(MANY_WRITERS, rate, Stub),
                 None,
                 Some(AtLeast(0.6)),
             ),
-            (
+            row(
                 "256 linearizable readers, reads/s: ours / etcd",
                 ratio(MANY_READERS, rate, Etcd),
                 Some(AtLeast(2.0)),
                 Some(AtLeast(3.5)),
             ),
-            (
-                "256 linearizable readers, reads/s: ours / stub",
+            row(
+                "256 linearizable readers, reads/s: ours / stub (*)",
                 ratio(MANY_READERS, rate, Stub),
                 None,
                 Some(AtLeast(0.75)),
             ),
-            (
+            row(
                 "insertMany, one client, documents/s",
                 bulk(BULK),
                 None,
                 Some(AtLeast(100_000.0)),
             ),
-            (
+            row(
                 "insertMany, four clients, documents/s",
                 bulk(BULK_FOUR),
                 None,
                 Some(AtLeast(100_000.0)),
             ),
         ];
-        rows.into_iter()
-            .filter_map(|(what, number, goal, final_goal)| {
-                Some(Finding {
-                    what,
-                    number: number?,
-                    goal,
-                    final_goal,
-                })
-            })
-            .collect()
+        rows.into_iter().flatten().collect()
     }
 
     /// Whether every goal of this stage that was measured is reached.
@@ -367,6 +377,7 @@ fn sample_json(sample: &Sample) -> Value {
         "servers_us_each": sample.server_us,
         "client_us_each": sample.client_us,
         "others_share": sample.others_share,
+        "disk_flushes_per_second": sample.flushes_per_second,
     })
 }
 

@@ -17,14 +17,18 @@ pub(crate) struct Sample {
     pub client_us: f64,
     /// Share of the machine that neither used nor left idle: other programs, the kernel's own work.
     pub others_share: f64,
+    /// Flushes the machine's disks completed per second: what syncing came down to, whoever asked for it.
+    pub flushes_per_second: f64,
 }
 
-/// Processor seconds used so far.
+/// Processor seconds used so far, and disk flushes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub server: f64,
     pub client: f64,
     pub machine: f64,
+    /// Not seconds: flushes that the disks completed.
+    pub flushes: f64,
 }
 
 impl Sample {
@@ -41,6 +45,7 @@ impl Sample {
             server_us: each(server),
             client_us: each(client),
             others_share: share(others, measured.window, cores),
+            flushes_per_second: (after.flushes - before.flushes) / measured.window.as_secs_f64(),
         }
     }
 }
@@ -74,6 +79,7 @@ impl Summary {
                 server_us: each(|sample| sample.server_us)?,
                 client_us: each(|sample| sample.client_us)?,
                 others_share: each(|sample| sample.others_share)?,
+                flushes_per_second: each(|sample| sample.flushes_per_second)?,
             },
             per_second_min: rates().fold(f64::INFINITY, f64::min),
             per_second_max: rates().fold(0.0, f64::max),
@@ -130,6 +136,7 @@ mod tests {
         server_us: 3.0,
         client_us: 4.0,
         others_share: 0.5,
+        flushes_per_second: 6.0,
     };
 
     #[test]

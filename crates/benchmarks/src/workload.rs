@@ -38,6 +38,13 @@ pub(crate) struct Workload {
     pub systems: &'static [System],
 }
 
+impl Workload {
+    /// Whether more than one system runs it.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.systems.len() > 1
+    }
+}
+
 const PEERS: &[System] = &[System::Etcd, System::Cstore];
 const PEERS_AND_STUB: &[System] = &[System::Etcd, System::Cstore, System::Stub];
 

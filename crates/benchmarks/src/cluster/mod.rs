@@ -32,7 +32,7 @@ pub(crate) const MEMBERS: usize = 3;
 /// Why a cluster is not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}: {source}; is it installed, or built?")]
     Start { program: String, source: io::Error },
     #[error("{name} ended; the end of its log {}:\n{tail}", log.display())]
     Ended {
@@ -67,9 +67,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Stops all members where they are (SIGSTOP), so that they cost nothing while another system is measured.
+    /// Stops all members where they are (SIGSTOP), so that they cost nothing while another system is measured, and lets
+    /// the kernel write out what they have left in its cache.
     pub(crate) fn pause(&self) -> Result<(), ClusterError> {
-        self.members.iter().try_for_each(Process::pause)
+        self.members.iter().try_for_each(Process::pause)?;
+        rustix::fs::sync();
+        Ok(())
     }
 
     /// Lets the members go on and waits until the cluster takes writes. Returns the leader's client address.

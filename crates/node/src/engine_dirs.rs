@@ -20,22 +20,41 @@ pub fn open<D: Disk>(disk: &D, root: &Path) -> Result<PathBuf, StartError> {
     let generation = match read_current(disk, root)? {
         Some(generation) => generation,
         None => {
+            refuse_generations(disk, root)?;
             commit(disk, root, 1)?;
             1
         }
     };
     let keep = generation.to_string();
-    for entry in disk
-        .list(root)
-        .map_err(|source| StartError::io("list", root, source))?
-    {
-        if entry.name != keep && entry.name.parse::<u64>().is_ok() {
-            let path = root.join(&entry.name);
+    for name in generations(disk, root)? {
+        if name != keep {
+            let path = root.join(&name);
             disk.remove_dir_all(&path)
                 .map_err(|source| StartError::io("remove", &path, source))?;
         }
     }
     Ok(root.join(keep))
+}
+
+/// Names of the generations' directories.
+fn generations<D: Disk>(disk: &D, root: &Path) -> Result<Vec<String>, StartError> {
+    let entries = disk
+        .list(root)
+        .map_err(|source| StartError::io("list", root, source))?;
+    let names = entries.into_iter().map(|entry| entry.name);
+    Ok(names.filter(|name| name.parse::<u64>().is_ok()).collect())
+}
+
+/// `CURRENT` is written before the first generation is made and never goes: generations without it are data that must
+/// not be taken for leftovers.
+fn refuse_generations<D: Disk>(disk: &D, root: &Path) -> Result<(), StartError> {
+    match generations(disk, root)?.first() {
+        None => Ok(()),
+        Some(name) => Err(StartError::Inconsistent {
+            path: root.join(CURRENT),
+            what: format!("it is missing, though there is a generation {name} beside it"),
+        }),
+    }
 }
 
 /// The directory in which the generation after the current one is to be staged; emptied if it exists.

@@ -28,7 +28,7 @@ use crate::config::{
 };
 use crate::core::Core;
 use crate::engine_dirs;
-use crate::entry_codec::{decode_entry, decode_hard_state, decode_membership};
+use crate::entry_codec::{decode_entry, decode_hard_state, decode_membership, encode_hard_state};
 use crate::error::StartError;
 use crate::events::Event;
 use crate::handle::{Node, NodeParts};
@@ -288,8 +288,21 @@ fn identity<D: Disk>(
             founder: false,
         }
     };
+    begin_log(disk, &config.data_dir)?;
     identity.store(disk, &config.data_dir)?;
     Ok(identity)
+}
+
+/// Writes the first record of the log. A directory with an identity and a log that holds nothing is then known to have
+/// lost it: votes and entries that others count on may have been in it.
+fn begin_log<D: Disk>(disk: &D, data_dir: &Path) -> Result<(), StartError> {
+    let options = write_ahead_log::Options::default();
+    let (mut log, found) = WriteAheadLog::open(disk.clone(), &log_dir(data_dir), options)?;
+    if found.groups.is_empty() {
+        log.set_state(GROUP.0, &encode_hard_state(&HardState::default()))?;
+        log.sync()?;
+    }
+    Ok(())
 }
 
 fn ask_to_join(
@@ -428,7 +441,13 @@ fn recover<D: Disk>(
     let hard_state = match &group.state {
         Some(bytes) => decode_hard_state(bytes)
             .map_err(|error| broken(format!("the stored term and vote: {error}")))?,
-        None => HardState::default(),
+        None => {
+            return Err(broken(
+                "the log holds nothing, though the directory was in use: wal/ was emptied or is on a disk that is not \
+                 mounted"
+                    .to_owned(),
+            ));
+        }
     };
     let mut entries = Vec::with_capacity(group.entries.len());
     for record in group.entries {

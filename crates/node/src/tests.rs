@@ -301,6 +301,53 @@ fn an_empty_follower_is_filled_from_a_snapshot() {
     leader.stop();
 }
 
+/// Votes and acknowledged entries may have been in it: a member that forgets them could help to elect a leader that
+/// lacks what was committed.
+#[test]
+fn a_directory_that_lost_its_log_is_refused() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let settings = config(directory.path(), &[]);
+    let node = start(settings.clone()).expect("starts");
+    write(std::slice::from_ref(&node), 1);
+    node.stop();
+    let log = directory.path().join("wal");
+    std::fs::rename(&log, directory.path().join("lost+found")).expect("moves");
+    let Err(error) = start(settings.clone()) else {
+        panic!("must not start without the log")
+    };
+    assert!(matches!(error, StartError::Inconsistent { .. }), "{error}");
+    // Nor when the engine is gone too: a founder would begin a second history under the same name.
+    std::fs::remove_dir_all(directory.path().join("engine")).expect("removes");
+    assert!(matches!(
+        start(settings.clone()),
+        Err(StartError::Inconsistent { .. })
+    ));
+    std::fs::remove_dir_all(&log).expect("removes");
+    std::fs::rename(directory.path().join("lost+found"), &log).expect("moves back");
+    let node = start(settings).expect("the log alone is enough while it is whole");
+    assert!(node.wait_until(PATIENCE, |status| status.writable));
+    write(std::slice::from_ref(&node), 2);
+    assert_eq!(count(&node), 2);
+    node.stop();
+}
+
+#[test]
+fn generations_without_the_file_that_names_the_current_one_are_not_removed() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let settings = config(directory.path(), &[]);
+    let node = start(settings.clone()).expect("starts");
+    write(std::slice::from_ref(&node), 1);
+    node.stop();
+    let engine = directory.path().join("engine");
+    std::fs::rename(engine.join("1"), engine.join("2")).expect("moves");
+    std::fs::remove_file(engine.join("CURRENT")).expect("removes");
+    assert!(matches!(
+        start(settings),
+        Err(StartError::Inconsistent { .. })
+    ));
+    assert!(engine.join("2").exists(), "data was removed");
+}
+
 #[test]
 fn an_identity_survives_its_file() {
     let directory = tempfile::tempdir().expect("temporary directory");

@@ -40,6 +40,8 @@ pub(crate) struct IndexRequest {
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
     pub(crate) hidden: bool,
+    /// Shown again by `listIndexes`, without effect: no build blocks writes.
+    pub(crate) background: Option<bool>,
 }
 
 /// How a specification stands to the indexes there are.
@@ -56,6 +58,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     let mut key = None;
     let mut name = None;
     let (mut unique, mut sparse, mut hidden) = (false, false, false);
+    let mut background = None;
     for element in spec {
         let (field, value) = element.map_err(document::DocumentError::from)?;
         match (field.as_str(), value) {
@@ -64,8 +67,9 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             ("unique", value) => unique = truth(value, "unique")?,
             ("sparse", value) => sparse = truth(value, "sparse")?,
             ("hidden", value) => hidden = truth(value, "hidden")?,
-            // The version is ours to choose; background and ns are MongoDB's past.
-            ("v" | "background" | "ns", _) => {}
+            ("background", value) => background = Some(truth(value, "background")?),
+            // The version is ours to choose; dropDups and ns are MongoDB's past.
+            ("v" | "dropDups" | "ns", _) => {}
             (option, _) if UNSUPPORTED.contains(&option) => {
                 return Err(CommandError::NotSupported {
                     what: format!("the index option '{option}'"),
@@ -102,6 +106,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         unique,
         sparse,
         hidden,
+        background,
     })
 }
 
@@ -205,6 +210,7 @@ impl IndexRequest {
             unique: true,
             sparse: false,
             hidden: false,
+            background: None,
         }
     }
 
@@ -227,6 +233,9 @@ impl IndexRequest {
         }
         if self.hidden {
             spec.append(cstr!("hidden"), true);
+        }
+        if let Some(background) = self.background {
+            spec.append(cstr!("background"), background);
         }
         spec
     }

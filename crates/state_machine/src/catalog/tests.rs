@@ -25,8 +25,7 @@ fn index(id: u32, key: Document, name: &str, state: IndexState) -> IndexEntry {
 
 #[test]
 fn a_specification_becomes_fields_and_is_listed_in_order() {
-    let spec =
-        doc! { "v": 2, "unique": 1, "key": { "a.b": 1, "c": -1.0 }, "name": "x", "sparse": true };
+    let spec = doc! { "v": 2, "unique": 1, "key": { "a.b": 1, "c": -1.0 }, "name": "x", "sparse": true, "background": 1, "dropDups": true };
     let entry = parse_index_spec(&raw(spec))
         .expect("acceptable")
         .into_entry(4, IndexState::Ready);
@@ -39,7 +38,7 @@ fn a_specification_becomes_fields_and_is_listed_in_order() {
         fields,
         [("a.b", Direction::Ascending), ("c", Direction::Descending)]
     );
-    let expected = doc! { "v": 2, "key": { "a.b": 1, "c": -1.0 }, "name": "x", "unique": true, "sparse": true };
+    let expected = doc! { "v": 2, "key": { "a.b": 1, "c": -1.0 }, "name": "x", "unique": true, "sparse": true, "background": true };
     assert_eq!(entry.spec, raw(expected));
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dispatch::Invocation;
-use super::failure::Failure;
+use super::failure::{Failure, RETRYABLE};
 use super::read_point;
 use super::server::{Server, wall_ms};
 
@@ -82,9 +82,10 @@ pub(crate) async fn run(
     let server = invocation.server;
     let mut anything_applied = false;
     let mut searching = false;
-    let failed = |failure: Failure, anything_applied: bool| Failure {
-        nothing_written: failure.nothing_written && !anything_applied,
-        ..failure
+    let at_most_once = invocation.request.options.txn_number.is_some();
+    let failed = |failure: Failure, anything_applied: bool| match anything_applied {
+        true => after_a_part(failure, at_most_once),
+        false => failure,
     };
     loop {
         // Looking for candidates may take long; naming documents does not.
@@ -113,6 +114,16 @@ pub(crate) async fn run(
     }
 }
 
+/// A failure that came after a part of the command was applied. To run the command again is safe only where the session
+/// remembers that part: otherwise nothing may invite the driver to it.
+fn after_a_part(mut failure: Failure, at_most_once: bool) -> Failure {
+    failure.nothing_written = false;
+    if !at_most_once {
+        failure.labels.retain(|label| *label != RETRYABLE);
+    }
+    failure
+}
+
 fn next_step(planner: &mut WritePlanner) -> Result<Step, Failure> {
     let mut environment = Environment {
         now_ms: wall_ms(),
@@ -139,5 +150,22 @@ pub(crate) fn interrupt(invocation: &Invocation<'_>) -> Interrupt {
         Some(deadline) => Interrupt::new(move || {
             (Instant::now() >= deadline).then_some(InterruptReason::TimeLimit)
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::SYSTEM_OVERLOADED;
+    use super::*;
+
+    /// The second chunk of an `updateMany` is turned away: running it again would repeat the first.
+    #[test]
+    fn an_overload_after_a_part_was_applied_does_not_invite_a_retry() {
+        let failure = after_a_part(Failure::overloaded(), false);
+        assert_eq!(failure.labels, [SYSTEM_OVERLOADED]);
+        assert!(!failure.nothing_written);
+        let remembered = after_a_part(Failure::overloaded(), true);
+        assert_eq!(remembered.labels, [SYSTEM_OVERLOADED, RETRYABLE]);
+        assert!(!remembered.nothing_written);
     }
 }

@@ -37,11 +37,22 @@ pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Fa
         Some(ReadLevel::Majority | ReadLevel::Linearizable) => true,
         None => primary,
     };
-    if let Some(time) = options.after_cluster_time {
-        wait_applied(server, index_of(time)).await?;
-    }
-    if confirmed {
-        confirm(server, secondary_allowed).await?;
+    let applied = server.node.reader().applied_index();
+    match options.after_cluster_time.map(index_of) {
+        Some(index) if index > applied => {
+            // Whoever was told of a time was told of a committed entry: one beyond all of them is not of this cluster's
+            // making, and would be waited for without end.
+            if index > confirm(server, secondary_allowed).await? {
+                return Err(Failure::new(
+                    Code::InvalidOptions,
+                    "readConcern afterClusterTime value must not be greater than the current clusterTime",
+                ));
+            }
+        }
+        _ if confirmed => {
+            confirm(server, secondary_allowed).await?;
+        }
+        _ => {}
     }
     Ok(server.node.reader().snapshot())
 }
@@ -49,7 +60,7 @@ pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Fa
 /// A linearizable snapshot on the leader, for planning writes.
 pub(crate) async fn leader_snapshot(server: &Server) -> Result<Snapshot, Failure> {
     match confirm(server, false).await {
-        Ok(()) => Ok(server.node.reader().snapshot()),
+        Ok(_) => Ok(server.node.reader().snapshot()),
         Err(failure) if failure.code == Code::NotPrimaryNoSecondaryOk => {
             Err(Failure::not_primary())
         }
@@ -67,12 +78,12 @@ fn not_primary() -> Failure {
     }
 }
 
-/// Returns once a majority has confirmed the lead and what was committed then is applied here.
-async fn confirm(server: &Server, secondary_allowed: bool) -> Result<(), Failure> {
+/// Returns once a majority has confirmed the lead and what was committed then is applied here: up to which index.
+async fn confirm(server: &Server, secondary_allowed: bool) -> Result<u64, Failure> {
     let give_up = Instant::now() + NO_LEADER_TIMEOUT;
     loop {
         match read_index(server).await {
-            Ok(_) => return Ok(()),
+            Ok(index) => return Ok(index),
             Err(ReadError::Stopping) => return Err(Failure::shutting_down()),
             Err(ReadError::Overloaded) if Instant::now() >= give_up => {
                 return Err(Failure::overloaded());

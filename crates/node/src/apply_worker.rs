@@ -51,6 +51,8 @@ impl<D: Disk> ApplyWorker<D> {
                     self.apply(entry, waiter)
                         .map_err(|fault| fault.to_string())?;
                     if self.machine.wants_rotate() {
+                        // Said before the engine can say that it is flushed.
+                        self.core.push(Event::Sealed(LogIndex(index)));
                         self.rotate();
                     }
                     if index.is_multiple_of(RELEASE_EVERY) {

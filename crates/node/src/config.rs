@@ -46,7 +46,14 @@ pub const INFLIGHT_MESSAGES_MAX: usize = 64;
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 /// Bytes of entry payloads kept in memory for followers.
 pub const ENTRY_CACHE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of entries that may wait to be applied here; a member with more takes no new ones.
+pub const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of entries that may wait for a leader's own disk while other members' disks go on.
+pub const UNSYNCED_BYTES_MAX: usize = 128 << 20;
+/// Full memtables that may wait to be flushed.
+pub const SEALED_MEMTABLES_MAX: usize = 8;
 
+const _: () = assert!(UNCOMMITTED_BYTES_MAX < UNSYNCED_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX < UNCOMMITTED_BYTES_MAX);
 const _: () = assert!(LEARNER_LAG_MAX < SLOW_FOLLOWER_ENTRIES_MAX);
 

@@ -10,11 +10,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
-    Entry, Envelope, Fetch, Input, LogIndex, LogPosition, MembershipChange, NodeId, Proposal,
-    ProposalId, ProposalResult, ReadTicket, Replica, RoleName,
+    Entry, Envelope, Fetch, Input, LogIndex, LogPosition, MembershipChange, Message, NodeId,
+    Proposal, ProposalId, ProposalResult, ReadTicket, Replica, RoleName,
 };
 use peer_transport::{JoinReply, JoinRequest, PeerAddress};
 
+use crate::backlog::Backlog;
 use crate::config::{LEARNER_LAG_MAX, MemberContext, SLOW_FOLLOWER_ENTRIES_MAX};
 use crate::events::{
     ApplyWork, Event, LogWork, ProposeOutcome, ReadDone, ReadError, Staged, Waiter,
@@ -55,9 +56,12 @@ pub(crate) struct Core {
     durable: consensus::PersistPosition,
     /// Reported by the apply thread.
     applied: LogIndex,
+    backlog: Backlog,
     /// The index up to which the engine can be reopened without the log.
     flushed: LogIndex,
     removed: LogIndex,
+    /// Members that a snapshot is on its way to, with an index before which none of these ends.
+    snapshots: BTreeMap<NodeId, LogIndex>,
     /// Where members said they are reached when they connected: newer than the membership, which a joining node has
     /// not received yet when it must answer the leader.
     introduced: BTreeMap<NodeId, PeerAddress>,
@@ -83,8 +87,10 @@ impl Core {
             next_id: 1,
             durable: consensus::PersistPosition(0),
             applied: flushed,
+            backlog: Backlog::default(),
             flushed,
             removed,
+            snapshots: BTreeMap::new(),
             introduced: BTreeMap::new(),
             was_writable: false,
             stopping: false,
@@ -161,6 +167,20 @@ impl Core {
         out
     }
 
+    /// Answers requests that will not be looked at; for the end of the node.
+    pub fn turn_away(&mut self, events: &mut Vec<Event>) -> Vec<Answer> {
+        let turned_away = events.drain(..).filter_map(|event| -> Option<Answer> {
+            match event {
+                Event::Propose { done, .. } => {
+                    Some(Box::new(move || done(ProposeOutcome::Stopping)))
+                }
+                Event::Read { done } => Some(Box::new(move || done(Err(ReadError::Stopping)))),
+                _ => None,
+            }
+        });
+        turned_away.collect()
+    }
+
     /// Answers everybody who still waits; for the end of the node.
     pub fn abandon(&mut self) -> Vec<Answer> {
         let mut out = Outputs::default();
@@ -187,15 +207,21 @@ impl Core {
         match event {
             Event::Propose { payload, done } => self.propose(payload, done, inputs, out),
             Event::Read { done } => self.read(done, inputs, out),
-            Event::Received(envelopes) => inputs.extend(envelopes.into_iter().map(Input::Receive)),
+            Event::Received(envelopes) => {
+                let full = self.backlog.is_full();
+                let taken = envelopes.into_iter().filter(|it| !full || !is_work(it));
+                inputs.extend(taken.map(Input::Receive));
+            }
             Event::Disconnected(peer) => inputs.push(Input::PeerDisconnected(peer)),
             Event::Join { request, reply } => self.join(request, reply, inputs, out),
             Event::Durable(position) => {
                 self.durable = position;
+                self.backlog.durable(position);
                 inputs.push(Input::Durable(position));
             }
             Event::Applied(index) => {
                 self.applied = index;
+                self.backlog.applied(index);
                 inputs.push(Input::Applied(index));
             }
             Event::Fetched { to, entries } => inputs.push(Input::EntriesFetched { to, entries }),
@@ -204,6 +230,9 @@ impl Core {
                 position,
                 delivered,
             } => {
+                if !delivered {
+                    self.snapshots.remove(&to);
+                }
                 inputs.push(Input::SnapshotSent {
                     to,
                     position,
@@ -214,8 +243,12 @@ impl Core {
                 inputs.push(Input::SnapshotStaged(snapshot.meta.clone()));
                 *staged = Some(snapshot);
             }
+            // One that an installed snapshot replaced is never flushed.
+            Event::Sealed(index) if index <= self.flushed => {}
+            Event::Sealed(index) => self.backlog.sealed(index),
             Event::Flushed(index) => {
                 self.flushed = self.flushed.max(index);
+                self.backlog.flushed(index);
                 self.remove_log_prefix(out);
             }
             Event::LogRemoved(position) => inputs.push(Input::LogCompacted(position)),
@@ -239,6 +272,11 @@ impl Core {
         if self.stopping {
             out.answers
                 .push(Box::new(move || done(ProposeOutcome::Stopping)));
+            return;
+        }
+        if self.replica.role() == RoleName::Leader && self.backlog.is_full_for_a_leader() {
+            out.answers
+                .push(Box::new(move || done(ProposeOutcome::Overloaded)));
             return;
         }
         let id = self.next_proposal(Waiter::Client(done));
@@ -366,8 +404,15 @@ impl Core {
         let safe = self.flushed.min(self.applied);
         let mut through = safe.0.saturating_sub(self.log_retained_entries);
         let last = self.replica.last().index.0;
-        for progress in self.replica.progress().into_values() {
-            let matched = progress.match_index.map_or(0, |index| index.0);
+        let followers = self.replica.progress();
+        self.snapshots.retain(|id, index| {
+            let progress = followers.get(id);
+            progress.is_some_and(|progress| progress.match_index < Some(*index))
+        });
+        for (id, progress) in followers {
+            // A snapshot is of use only if the log goes on where it ends.
+            let matched = progress.match_index.max(self.snapshots.get(&id).copied());
+            let matched = matched.map_or(0, |index| index.0);
             if progress.recently_active && last.saturating_sub(matched) < SLOW_FOLLOWER_ENTRIES_MAX
             {
                 through = through.min(matched);
@@ -423,7 +468,12 @@ impl Core {
             self.removed = meta.position.index;
             self.flushed = self.flushed.max(meta.position.index);
             self.applied = self.applied.max(meta.position.index);
+            self.backlog.flushed(meta.position.index);
             out.install = Some(staged);
+        }
+        if let Some(persist) = &effects.persist {
+            let bytes = persist.entries.iter().map(Entry::bytes).sum();
+            self.backlog.persisting(persist.position, bytes);
         }
         let must_wait = effects.sync_position > self.durable;
         if effects.persist.is_some() || (must_wait && !effects.send_after_sync.is_empty()) {
@@ -437,6 +487,7 @@ impl Core {
         out.send_now.extend(effects.send_now);
         for entry in effects.apply {
             let waiter = self.waiter_of(&entry, out);
+            self.backlog.applying(entry.index, entry.bytes());
             out.apply.push(ApplyWork::Entry { entry, waiter });
         }
         for (ticket, index) in effects.reads_ready {
@@ -455,6 +506,8 @@ impl Core {
                 .push(Box::new(move || done(Err(ReadError::NoLeader))));
         }
         out.fetch.extend(effects.fetch);
+        let asked = effects.send_snapshot.iter().map(|to| (*to, self.applied));
+        self.snapshots.extend(asked);
         out.send_snapshot.extend(effects.send_snapshot);
         out.status_changed |= effects.status_changed;
     }
@@ -490,6 +543,11 @@ impl Core {
     }
 }
 
+/// Whether a message brings entries to keep.
+fn is_work(envelope: &Envelope) -> bool {
+    matches!(&envelope.message, Message::AppendRequest { entries, .. } if !entries.is_empty())
+}
+
 /// Answers a waiter whose proposal did not get applied here.
 fn answer(waiter: Waiter, outcome: ProposeOutcome, out: &mut Outputs) {
     match waiter {
@@ -503,3 +561,6 @@ fn answer(waiter: Waiter, outcome: ProposeOutcome, out: &mut Outputs) {
         Waiter::Nobody => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,6 +91,8 @@ pub(crate) enum Event {
         delivered: bool,
     },
     SnapshotStaged(Staged),
+    /// A memtable is full and waits to be flushed; it ends with this index.
+    Sealed(LogIndex),
     Flushed(LogIndex),
     LogRemoved(LogPosition),
     TransferLeadership,

@@ -15,6 +15,7 @@
 mod applied_waiters;
 mod apply_worker;
 mod background;
+mod backlog;
 mod config;
 mod core;
 mod engine_dirs;

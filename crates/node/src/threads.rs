@@ -89,7 +89,7 @@ impl<C: Clock> CoreThread<C> {
             self.inboxes.core.drain(&mut events, Some(wait));
             let ticks = self.due_ticks(&mut next_tick);
             if let Some(reason) = ending(&events) {
-                self.end(reason);
+                self.end(reason, &mut events);
                 return;
             }
             self.keep_house(ticks, &mut events);
@@ -201,9 +201,14 @@ impl<C: Clock> CoreThread<C> {
         });
     }
 
-    fn end(&mut self, reason: ExitReason) {
+    /// Everybody who waits is answered, those too whose request was not looked at yet.
+    fn end(&mut self, reason: ExitReason, events: &mut Vec<Event>) {
         self.core.set_stopping();
         self.inboxes.core.close();
+        self.inboxes.core.drain(events, Some(Duration::ZERO));
+        for answer in self.core.turn_away(events) {
+            answer();
+        }
         self.inboxes.log.close();
         self.inboxes.apply.close();
         self.inboxes.background.close();

@@ -1,0 +1,231 @@
+//! The core by itself, its workers played by the test.
+
+use std::sync::{Arc, Mutex};
+
+use consensus::{
+    AppendOutcome, Config, EntryKind, HardState, Membership, Message, Payload, PersistPosition,
+    Recovered, Term,
+};
+
+use super::*;
+use crate::config::UNAPPLIED_BYTES_MAX;
+use crate::events::ProposeDone;
+
+const OWN: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
+const MIB: usize = 1 << 20;
+
+fn core(log_start: u64, voters: &[NodeId]) -> Core {
+    let mut membership: Membership = consensus::bootstrap(OWN, Payload::from(&b""[..]));
+    let member = membership.members[&OWN].clone();
+    membership.members = voters.iter().map(|id| (*id, member.clone())).collect();
+    membership.voters = voters.iter().copied().collect();
+    membership.next_node_id = voters.len() as u64 + 1;
+    let term = Term(1);
+    let index = LogIndex(log_start);
+    let (replica, first) = Replica::new(
+        Config::new(OWN, 7),
+        Recovered {
+            hard_state: HardState {
+                term,
+                vote: None,
+                commit: index,
+            },
+            membership,
+            log_start: LogPosition { index, term },
+            applied: index,
+            entries: Vec::new(),
+        },
+    );
+    let mut core = Core::new(replica, [0; 16], 1, index);
+    drop(core.begin(first));
+    core
+}
+
+/// Steps, with a disk that is done at once; what the apply thread would get stays with it.
+fn step(core: &mut Core, event: Event, ticks: u32) -> Outputs {
+    let mut out = core.process(&mut vec![event], ticks);
+    while let Some(position) = synced(&out) {
+        let more = core.process(&mut vec![Event::Durable(position)], 0);
+        out.log = more.log;
+        out.send_now.extend(more.send_now);
+        out.answers.extend(more.answers);
+        out.send_snapshot.extend(more.send_snapshot);
+    }
+    for answer in std::mem::take(&mut out.answers) {
+        answer();
+    }
+    out
+}
+
+fn synced(out: &Outputs) -> Option<PersistPosition> {
+    let persists = out.log.iter().filter_map(|work| match work {
+        LogWork::Persist { persist, .. } => persist.as_ref().map(|persist| persist.position),
+        LogWork::RemovePrefix(_) => None,
+    });
+    persists.max()
+}
+
+fn lead(core: &mut Core) {
+    while !core.writable() {
+        step(core, Event::Applied(core.replica.commit()), 1);
+    }
+    step(core, Event::Applied(core.replica.commit()), 0);
+}
+
+/// What became of a proposal so far.
+fn propose(core: &mut Core, bytes: usize) -> Option<ProposeOutcome> {
+    let outcome = Arc::new(Mutex::new(None));
+    let told = outcome.clone();
+    let done: ProposeDone = Box::new(move |it| *told.lock().expect("one thread") = Some(it));
+    let payload = Payload::from(vec![0; bytes]);
+    drop(step(core, Event::Propose { payload, done }, 0));
+    outcome.lock().expect("one thread").take()
+}
+
+fn from_other(core: &Core, message: Message) -> Event {
+    Event::Received(vec![Envelope {
+        from: OTHER,
+        to: OWN,
+        term: core.replica.term(),
+        message,
+    }])
+}
+
+#[test]
+fn a_leader_whose_apply_thread_falls_behind_refuses_proposals() {
+    let mut core = core(0, &[OWN]);
+    lead(&mut core);
+    for _ in 0..UNAPPLIED_BYTES_MAX / MIB {
+        assert!(propose(&mut core, MIB).is_none(), "there is room");
+    }
+    assert!(matches!(
+        propose(&mut core, 1),
+        Some(ProposeOutcome::Overloaded)
+    ));
+    let committed = core.replica.commit();
+    step(&mut core, Event::Applied(committed), 0);
+    assert!(propose(&mut core, 1).is_none(), "there is room again");
+}
+
+#[test]
+fn a_follower_that_falls_behind_takes_no_entries_but_hears_its_leader() {
+    let mut core = core(0, &[OWN, OTHER]);
+    let append = |core: &Core, at: u64| {
+        let index = LogIndex(at);
+        let entry = Entry {
+            index,
+            term: Term(1),
+            kind: EntryKind::Command(Payload::from(vec![0; MIB])),
+        };
+        let previous = LogPosition {
+            index: LogIndex(at - 1),
+            term: Term(1),
+        };
+        let message = Message::AppendRequest {
+            previous,
+            entries: vec![entry],
+            commit: index,
+        };
+        from_other(core, message)
+    };
+    let last = (UNAPPLIED_BYTES_MAX / MIB) as u64;
+    for at in 1..=last {
+        let event = append(&core, at);
+        step(&mut core, event, 0);
+    }
+    assert_eq!(core.replica.last().index, LogIndex(last));
+    let more = append(&core, last + 1);
+    step(&mut core, more, 0);
+    assert_eq!(core.replica.last().index, LogIndex(last), "it is full");
+    let heartbeat = from_other(
+        &core,
+        Message::Heartbeat {
+            commit: LogIndex(last),
+            read_round: 3,
+        },
+    );
+    let out = step(&mut core, heartbeat, 0);
+    assert!(matches!(
+        out.send_now[..],
+        [Envelope {
+            message: Message::HeartbeatReply { read_round: 3 },
+            ..
+        }]
+    ));
+    step(&mut core, Event::Applied(LogIndex(last)), 0);
+    let more = append(&core, last + 1);
+    step(&mut core, more, 0);
+    assert_eq!(core.replica.last().index, LogIndex(last + 1));
+}
+
+/// Else a snapshot that takes longer than the retained entries last would be followed by another, for ever.
+#[test]
+fn the_log_goes_on_where_a_snapshot_under_way_will_end() {
+    let start = 5 * SLOW_FOLLOWER_ENTRIES_MAX;
+    let mut core = core(start, &[OWN]);
+    lead(&mut core);
+    let request = JoinRequest {
+        directory_id: [9; 16],
+        context: b"new".to_vec(),
+    };
+    let (reply, _answer) = crossbeam_channel::bounded(1);
+    step(&mut core, Event::Join { request, reply }, 0);
+    let asked_at = core.replica.commit();
+    step(&mut core, Event::Applied(asked_at), 0);
+    let rejected = Message::AppendReply {
+        outcome: AppendOutcome::Rejected {
+            previous: core.replica.progress()[&OTHER].next_index.previous(),
+            conflict: LogPosition::default(),
+        },
+    };
+    let rejected = from_other(&core, rejected);
+    let out = step(&mut core, rejected, 0);
+    assert_eq!(out.send_snapshot, [OTHER]);
+    for _ in 0..10 {
+        propose(&mut core, 1);
+    }
+    let last = core.replica.last().index;
+    step(&mut core, Event::Applied(last), 0);
+    step(&mut core, Event::Flushed(last), 0);
+    assert!(
+        core.removed <= asked_at,
+        "entries up to {} are gone, the snapshot may end at {asked_at}",
+        core.removed
+    );
+    let failed = Event::SnapshotSent {
+        to: OTHER,
+        position: LogPosition {
+            index: asked_at,
+            term: Term(2),
+        },
+        delivered: false,
+    };
+    step(&mut core, failed, 0);
+    step(&mut core, Event::Flushed(last), 0);
+    assert_eq!(core.removed.0, last.0 - 1, "nobody needs them any longer");
+}
+
+#[test]
+fn requests_that_come_with_the_end_are_answered() {
+    let mut core = core(0, &[OWN]);
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let (one, two) = (answered.clone(), answered.clone());
+    let mut events = vec![
+        Event::Stop,
+        Event::Propose {
+            payload: Payload::from(&b""[..]),
+            done: Box::new(move |it| one.lock().expect("one thread").push(format!("{it:?}"))),
+        },
+        Event::Read {
+            done: Box::new(move |it| two.lock().expect("one thread").push(format!("{it:?}"))),
+        },
+    ];
+    for answer in core.turn_away(&mut events) {
+        answer();
+    }
+    assert_eq!(
+        *answered.lock().expect("one thread"),
+        ["Stopping", "Err(Stopping)"]
+    );
+}

@@ -268,3 +268,57 @@ async fn without_a_majority_nothing_is_acknowledged_and_nothing_stale_is_read() 
     );
     cluster.resume(others[1]);
 }
+
+/// A leader that was frozen does not know that it was replaced: what waits for it when it wakes must not be answered
+/// from what it remembers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_frozen_answers_nothing_stale_when_it_wakes() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let things = client.database("load").collection::<Document>("things");
+    things
+        .insert_one(doc! { "_id": 0, "n": 0 })
+        .await
+        .expect("inserts");
+    let load = Load::start(&client, 4);
+    load.progress(40).await;
+    for round in 1..=3 {
+        let leader = cluster.leader().await;
+        let direct = cluster.direct(leader).await;
+        let lonely = direct.database("load").collection::<Document>("things");
+        let read = |lonely: Collection<Document>| async move {
+            lonely
+                .find_one(doc! { "_id": 0 })
+                .read_concern(ReadConcern::linearizable())
+                .await
+        };
+        read(lonely.clone()).await.expect("it leads");
+        cluster.pause(leader);
+        // They lie in its sockets until it wakes.
+        let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(read(lonely.clone()))).collect();
+        let late = lonely.clone();
+        let late = tokio::spawn(async move { late.insert_one(doc! { "_id": round }).await });
+        let others = cluster.client().await;
+        let changed = others
+            .database("load")
+            .collection::<Document>("things")
+            .update_one(doc! { "_id": 0 }, doc! { "$set": { "n": round } })
+            .await
+            .expect("the others go on");
+        assert_eq!(changed.modified_count, 1);
+        cluster.resume(leader);
+        for read in waiting {
+            if let Ok(document) = read.await.expect("no panic") {
+                let n = document.expect("it is there").get_i32("n");
+                assert_eq!(n.ok(), Some(round), "a stale read");
+            }
+        }
+        let acknowledged = late.await.expect("no panic").is_ok();
+        let found = things.find_one(doc! { "_id": round }).await;
+        let found = found.expect("reads go on").is_some();
+        assert!(found || !acknowledged, "an acknowledged write is gone");
+        load.progress(40).await;
+    }
+    let written = load.finish().await;
+    verify(&cluster, &client, written).await;
+}

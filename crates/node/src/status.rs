@@ -97,18 +97,65 @@ impl StatusBoard {
         self.latest.read().clone()
     }
 
+    /// Tells `observer` the latest status, and every one after it: none is missed, none comes out of order.
     pub fn observe(&self, observer: Observer) {
+        let mut observers = self.observers.write();
         observer(&self.latest());
-        self.observers.write().push(observer);
+        observers.push(observer);
     }
 
     /// Replaces the status, counting up its revision, and tells the observers.
     pub fn publish(&self, mut status: NodeStatus) {
+        // Held throughout: whoever comes to observe sees either this status as the latest, or its publication.
+        let observers = self.observers.read();
         status.revision = self.latest.read().revision + 1;
         let status = Arc::new(status);
         *self.latest.write() = status.clone();
-        for observer in self.observers.read().iter() {
+        for observer in observers.iter() {
             observer(&status);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn status(term: u64) -> NodeStatus {
+        NodeStatus {
+            cluster_id: [0; 16],
+            id: NodeId(1),
+            role: RoleName::Follower,
+            term: Term(term),
+            leader: None,
+            writable: false,
+            membership: crate::entry_codec::empty_membership(),
+            revision: 0,
+        }
+    }
+
+    /// A node that begins to lead just as its server starts to watch it would never be shown to drivers as the primary.
+    #[test]
+    fn a_status_published_while_an_observer_comes_is_not_missed() {
+        let board = Arc::new(StatusBoard::new(status(1)));
+        let (seen, told) = crossbeam_channel::unbounded();
+        let publisher = board.clone();
+        board.observe(Box::new(move |status| {
+            seen.send(status.term.0).expect("the test waits");
+            if status.term.0 == 1 {
+                let (done, published) = crossbeam_channel::bounded(1);
+                let publisher = publisher.clone();
+                std::thread::spawn(move || {
+                    publisher.publish(self::status(2));
+                    done.try_send(()).ok();
+                });
+                // It either gets done now, or waits for this observer.
+                published.recv_timeout(Duration::from_millis(100)).ok();
+            }
+        }));
+        let next = || told.recv_timeout(Duration::from_secs(10));
+        assert_eq!((next(), next()), (Ok(1), Ok(2)));
     }
 }

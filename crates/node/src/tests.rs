@@ -301,6 +301,64 @@ fn an_empty_follower_is_filled_from_a_snapshot() {
     leader.stop();
 }
 
+/// The swap of a snapshot is durable before the log is reset to it: a crash in between is mended at the next start.
+#[test]
+fn a_crash_between_the_swap_of_a_snapshot_and_the_reset_of_the_log_is_mended() {
+    let directories: Vec<_> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let paths: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.path().to_owned())
+        .collect();
+    let (mut nodes, configs) = cluster(&paths);
+    for id in 0..20 {
+        write(&nodes, id);
+    }
+    nodes.pop().expect("three nodes").stop();
+    for id in 20..40 {
+        write(&nodes, id);
+    }
+    for node in nodes {
+        node.stop();
+    }
+    let engine = storage_engine::LsmEngine::open(
+        &paths[0].join("engine/1"),
+        storage_engine::Options::default(),
+    )
+    .expect("opens");
+    let machine = state_machine::StateMachine::open(engine).expect("opens");
+    let export = state_machine::Export::new(machine.reader().snapshot()).expect("the latest");
+    let root = paths[2].join("engine");
+    let staged = crate::engine_dirs::stage(&OsDisk, &root).expect("stages");
+    let mut import = state_machine::SnapshotImport::new(&staged).expect("begins");
+    for chunk in export {
+        import.chunk(&chunk.expect("no fault")).expect("is taken");
+    }
+    import.finish().expect("is whole");
+    crate::engine_dirs::make_current(&OsDisk, &root, &staged).expect("swaps");
+    drop(machine);
+    for _ in 0..2 {
+        let nodes: Vec<Node> = configs
+            .iter()
+            .map(|config| start(config.clone()).expect("starts"))
+            .collect();
+        let last = write(
+            &nodes,
+            nodes
+                .iter()
+                .map(|node| count(node) as i32)
+                .max()
+                .unwrap_or(0),
+        );
+        let hashes: BTreeSet<String> = nodes.iter().map(|node| hash_at(node, last)).collect();
+        assert_eq!(hashes.len(), 1, "{hashes:?}");
+        for node in nodes {
+            node.stop();
+        }
+    }
+}
+
 /// Votes and acknowledged entries may have been in it: a member that forgets them could help to elect a leader that
 /// lacks what was committed.
 #[test]

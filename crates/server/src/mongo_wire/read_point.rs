@@ -59,6 +59,10 @@ pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Fa
 
 /// A linearizable snapshot on the leader, for planning writes.
 pub(crate) async fn leader_snapshot(server: &Server) -> Result<Snapshot, Failure> {
+    // A follower could get the leader's index too: a write that finds nothing to change would then seem done here.
+    if !server.topology.view().is_primary() {
+        return Err(Failure::not_primary());
+    }
     match confirm(server, false).await {
         Ok(_) => Ok(server.node.reader().snapshot()),
         Err(failure) if failure.code == Code::NotPrimaryNoSecondaryOk => {

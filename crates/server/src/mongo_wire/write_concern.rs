@@ -1,11 +1,12 @@
 //! Write concerns beyond what every acknowledged write has: on disk on a majority and applied here.
 //!
-//! `w: n` beyond the majority is met once n members have replicated the write. A number that no membership can
+//! `w: n` beyond the majority is met once n members have applied the write, so that reads there see it. A number that no membership can
 //! meet, or an unknown tag, is a `writeConcernError`: the write itself stands.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster_status;
@@ -25,6 +26,8 @@ pub(crate) struct WriteConcernError {
     pub message: String,
     /// From a fail point: the reply's labels in place of the computed ones.
     pub labels: Option<Vec<String>>,
+    /// From a fail point: what to show, as it was given.
+    pub injected: Option<RawDocumentBuf>,
 }
 
 impl WriteConcernError {
@@ -33,11 +36,16 @@ impl WriteConcernError {
             code,
             message: message.into(),
             labels: None,
+            injected: None,
         }
     }
 
     /// Appends the field.
     pub(crate) fn write_to(&self, fields: &mut DocumentWriter) {
+        if let Some(injected) = &self.injected {
+            fields.document("writeConcernError", injected);
+            return;
+        }
         fields.begin_document("writeConcernError");
         fields.i32("code", self.code.number());
         fields.string("codeName", &self.code.name());
@@ -90,11 +98,12 @@ pub(crate) async fn unmet(invocation: &Invocation<'_>) -> Option<WriteConcernErr
     None
 }
 
-/// How many members have `index` on disk.
+/// How many members have applied `index`. On disk alone would not do: who waits for all members means to read any of
+/// them next.
 async fn replicated(server: &Arc<Server>, index: u64) -> usize {
     let reports = cluster_status::collect(server).await;
     reports
         .iter()
-        .filter(|report| report.reachable && report.durable_index >= index)
+        .filter(|report| report.reachable && report.applied_index >= index)
         .count()
 }

@@ -124,3 +124,49 @@ async fn a_command_that_wants_no_reply_gets_none() {
     );
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fail_point_reaches_a_hello_that_goes_on_by_itself() {
+    let server = TestServer::start().await;
+    let mut client = server.connect().await;
+    let first = client.command(&without_version(doc! {"hello": 1})).await;
+    let version = first.get_document("topologyVersion").expect("a version");
+    let waiting = doc! {"hello": 1, "topologyVersion": version.clone(), "maxAwaitTimeMS": 10};
+    client
+        .send_command(&without_version(waiting), EXHAUST_ALLOWED)
+        .await;
+    let (flags, _) = client.message().await.expect("the first of the stream");
+    assert_eq!(flags, MORE_TO_COME);
+    let fail_point = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": {"times": 1},
+        "data": {"failCommands": ["hello"], "errorCode": 91},
+    };
+    let mut other = server.connect().await;
+    other.command(&without_version(fail_point)).await;
+    loop {
+        let (flags, reply) = client.message().await.expect("a reply");
+        if reply.get_f64("ok").ok() == Some(0.0) {
+            assert_eq!(flags, 0, "a failure ends the stream");
+            assert_eq!(reply.get_i32("code").ok(), Some(91));
+            break;
+        }
+    }
+    assert!(client.is_served().await);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_does_not_lead_refuses_a_write_that_would_find_nothing() {
+    let server = TestServer::start().await;
+    let mut client = server.connect().await;
+    let delete = doc! {"delete": "c", "deletes": [{"q": {"a": 1}, "limit": 1}], "$db": "test"};
+    assert_eq!(client.command(&delete).await.get_i32("n").ok(), Some(0));
+    let mut status = (*server.server.node.status()).clone();
+    status.role = node::RoleName::Follower;
+    status.leader = None;
+    server.server.topology.update(&status);
+    let refused = client.command(&delete).await;
+    assert_eq!(refused.get_i32("code").ok(), Some(10107), "{refused}");
+    server.stop().await;
+}

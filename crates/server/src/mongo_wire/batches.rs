@@ -102,6 +102,7 @@ pub(crate) fn next(
     let reservation = Some(room.settle(fields.len()));
     Ok(Answer {
         reservation,
+        repeat: (more && invocation.request.exhaust_allowed).then_some(id),
         ..Answer::from(fields)
     })
 }

@@ -71,6 +71,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: &TcpStream, peer: Socket
         output: Vec::new(),
         held: Vec::new(),
         next_request_id: 1,
+        answered: None,
     };
     if let Err(Ending::Protocol) = connection.run().await {
         Counters::add(&server.counters.protocol_errors, 1);
@@ -85,6 +86,8 @@ struct Connection<'s> {
     /// Room taken by the replies in `output`.
     held: Vec<Reservation>,
     next_request_id: i32,
+    /// The reply that the next one follows on, in place of the request.
+    answered: Option<i32>,
 }
 
 impl Connection<'_> {
@@ -98,15 +101,20 @@ impl Connection<'_> {
             Counters::add(&self.server.counters.requests, 1);
             Counters::add(&self.server.counters.bytes_in, header.length as u64);
             let message = &input[..header.length];
-            let then = if header.opcode == OP_COMPRESSED {
+            let compressed = header.opcode == OP_COMPRESSED;
+            let (header, message, length) = if compressed {
                 let inner = compression::expand(header, message, &mut expanded)?;
-                self.handle(inner, &expanded, true).await?
+                (inner, &expanded[..], header.length)
             } else {
-                self.handle(header, message, false).await?
+                (header, message, header.length)
             };
-            input.advance(header.length);
+            let mut then = self.handle(header, message, compressed).await?;
+            while let Then::Repeat(cursor) = then {
+                then = self.repeat(header, message, compressed, cursor).await?;
+            }
+            input.advance(length);
             match then {
-                Then::Continue => {}
+                Then::Continue | Then::Repeat(_) => {}
                 Then::Close => {
                     self.flush().await?;
                     return Err(Ending::Closed);
@@ -206,12 +214,13 @@ impl Connection<'_> {
             OP_MSG => {
                 let parsed = frame::parse_message(message)?;
                 let silent = parsed.more_to_come();
+                let answered = self.answered.take().unwrap_or(header.request_id);
                 let mut reply = dispatch::message(self.server, &self.session, &parsed).await;
                 let then = std::mem::replace(&mut reply.then, Then::Continue);
                 if !silent && !matches!(then, Then::Close) {
-                    let more = matches!(then, Then::Stream(_));
+                    let more = matches!(then, Then::Stream(_) | Then::Repeat(_));
                     let compress = compressed && reply.may_compress;
-                    self.push_message(header.request_id, reply, more, compress);
+                    self.push_message(answered, reply, more, compress);
                 }
                 Ok(then)
             }
@@ -226,6 +235,23 @@ impl Connection<'_> {
             }
             other => Err(FrameError::Opcode(other).into()),
         }
+    }
+
+    /// Writes the batch at hand and runs its `getMore` for the next one, which answers that batch. A client that
+    /// has had enough closes the connection; nobody could ask for this cursor then.
+    async fn repeat(
+        &mut self,
+        header: Header,
+        message: &[u8],
+        compressed: bool,
+        cursor: i64,
+    ) -> Result<Then, Ending> {
+        if let Err(ending) = self.flush().await {
+            self.server.cursors.close(cursor);
+            return Err(ending);
+        }
+        self.answered = Some(self.next_request_id - 1);
+        self.handle(header, message, compressed).await
     }
 
     fn take_request_id(&mut self) -> i32 {
@@ -266,6 +292,9 @@ impl Connection<'_> {
                 }
             };
             let Some(reply) = next else { return Ok(()) };
+            if matches!(reply.then, Then::Close) {
+                return Err(Ending::Closed);
+            }
             let more = matches!(reply.then, Then::Stream(_));
             response_to = self.push_message(response_to, reply, more, false);
             self.flush().await?;

@@ -13,7 +13,7 @@ use super::commands::hello::Watch;
 use super::commands::{self, Access, Command};
 use super::connection::Session;
 use super::document_writer::DocumentWriter;
-use super::fail_point::Injected;
+use super::fail_point::{Cut, Injected};
 use super::failure::{Code, Failure, NO_WRITES_PERFORMED, RETRYABLE_WRITE};
 use super::frame::{Message, Query};
 use super::request::{COMMAND_NESTING_MAX, Request};
@@ -27,6 +27,8 @@ pub(crate) enum Then {
     Close,
     /// Go on sending replies to this `hello`.
     Stream(Watch),
+    /// Run the same `getMore` again: the client asked for all batches of this cursor at once.
+    Repeat(i64),
 }
 
 /// A finished reply.
@@ -43,6 +45,8 @@ pub(crate) struct Answer {
     pub fields: DocumentWriter,
     pub reservation: Option<Reservation>,
     pub stream: Option<Watch>,
+    /// The cursor whose next batch follows by itself.
+    pub repeat: Option<i64>,
 }
 
 impl From<DocumentWriter> for Answer {
@@ -51,6 +55,7 @@ impl From<DocumentWriter> for Answer {
             fields,
             reservation: None,
             stream: None,
+            repeat: None,
         }
     }
 }
@@ -134,6 +139,14 @@ struct Context {
     may_compress: bool,
 }
 
+impl Context {
+    const HANDSHAKE: Context = Context {
+        retryable: false,
+        is_handshake: true,
+        may_compress: false,
+    };
+}
+
 async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) -> Reply {
     let Some(command) = commands::find(request.name) else {
         let failure = Failure::new(
@@ -161,15 +174,20 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         Some(fail_points) => fail_points.meet(&request, session).await,
         None => Injected::default(),
     };
-    if injected.close {
-        return Reply {
-            then: Then::Close,
-            ..finish(server, DocumentWriter::new(), &context)
-        };
+    if let Some(reply) = injected_reply(server, &injected, &context) {
+        return reply;
     }
-    if let Some(failure) = injected.failure {
-        return failed(server, &failure, &context);
+    let cut = match &server.fail_points {
+        Some(fail_points) if context.retryable => match fail_points.meet_write(&request) {
+            Ok(cut) => cut,
+            Err(failure) => return failed(server, &failure, &context),
+        },
+        _ => Cut::NONE,
+    };
+    if cut.close && cut.statements_max == 0 {
+        return closing(server, &context);
     }
+    request.statements_max = cut.statements_max;
     let deadline = request
         .options
         .max_time_ms
@@ -181,6 +199,7 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         deadline,
     };
     match invoke(command, &invocation).await {
+        _ if cut.close => closing(server, &context),
         Ok(mut answer) => {
             let concern = match injected.write_concern_error {
                 Some(error) => Some(error),
@@ -193,6 +212,23 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
             succeeded(server, answer, &context)
         }
         Err(failure) => failed(server, &failure, &context),
+    }
+}
+
+/// What a fail point answers in place of the command.
+fn injected_reply(server: &Server, injected: &Injected, context: &Context) -> Option<Reply> {
+    if injected.close {
+        return Some(closing(server, context));
+    }
+    let failure = injected.failure.as_ref()?;
+    Some(failed(server, failure, context))
+}
+
+/// No reply: the connection is closed.
+fn closing(server: &Server, context: &Context) -> Reply {
+    Reply {
+        then: Then::Close,
+        ..finish(server, DocumentWriter::new(), context)
     }
 }
 
@@ -268,7 +304,11 @@ fn write_concern_error(fields: &mut DocumentWriter, error: &WriteConcernError, c
 }
 
 fn succeeded(server: &Server, mut answer: Answer, context: &Context) -> Reply {
-    let then = answer.stream.map_or(Then::Continue, Then::Stream);
+    let then = match (answer.stream, answer.repeat) {
+        (Some(watch), _) => Then::Stream(watch),
+        (None, Some(cursor)) => Then::Repeat(cursor),
+        (None, None) => Then::Continue,
+    };
     answer.fields.double("ok", 1.0);
     Reply {
         then,
@@ -306,11 +346,18 @@ fn computed_labels(failure: &Failure, context: &Context) -> Vec<&'static str> {
 
 /// A later reply of a streaming `hello`.
 pub(crate) fn handshake_reply(server: &Server, answer: Answer) -> Reply {
-    let context = Context {
-        is_handshake: true,
-        ..Context::default()
-    };
-    succeeded(server, answer, &context)
+    succeeded(server, answer, &Context::HANDSHAKE)
+}
+
+/// What a fail point answers in place of a later reply of a streaming `hello`.
+pub(crate) async fn injected_handshake(
+    server: &Server,
+    session: &Session,
+    name: &str,
+) -> Option<Reply> {
+    let fail_points = server.fail_points.as_ref()?;
+    let injected = fail_points.meet_command(name, session).await;
+    injected_reply(server, &injected, &Context::HANDSHAKE)
 }
 
 fn write_labels(fields: &mut DocumentWriter, labels: &[impl AsRef<str>]) {

@@ -25,7 +25,12 @@ pub(crate) struct Request<'a> {
     pub options: Options<'a>,
     /// OP_MSG's exhaustAllowed.
     pub exhaust_allowed: bool,
+    /// A fail point lets only so many of a write's statements run.
+    pub statements_max: usize,
 }
+
+/// Where the write commands have their statements.
+const STATEMENT_FIELDS: &[&str] = &["documents", "updates", "deletes"];
 
 /// The consistency a read asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +195,7 @@ impl<'a> Request<'a> {
             sequences,
             options: Options::default(),
             exhaust_allowed,
+            statements_max: usize::MAX,
         })
     }
 
@@ -279,6 +285,16 @@ impl<'a> Request<'a> {
             .map_or(Ok(false), |value| values::boolean(name, value))
     }
 
+    /// How many statements a write has.
+    pub(crate) fn statements(&self) -> Result<usize, Failure> {
+        for field in STATEMENT_FIELDS {
+            if let Some(documents) = self.documents(field)? {
+                return Ok(documents.len());
+            }
+        }
+        Ok(1)
+    }
+
     /// A list of documents, given as a document sequence or as an array in the body.
     pub(crate) fn documents(&self, name: &str) -> Result<Option<Vec<&'a RawDocument>>, Failure> {
         if let Some(sequence) = self.sequences.iter().find(|sequence| sequence.name == name) {
@@ -294,7 +310,9 @@ impl<'a> Request<'a> {
 
     /// A list of documents the command cannot do without.
     pub(crate) fn required_documents(&self, name: &str) -> Result<Vec<&'a RawDocument>, Failure> {
-        self.documents(name)?.ok_or_else(|| self.missing(name))
+        let mut documents = self.documents(name)?.ok_or_else(|| self.missing(name))?;
+        documents.truncate(self.statements_max);
+        Ok(documents)
     }
 
     /// The error for a field the command cannot do without.

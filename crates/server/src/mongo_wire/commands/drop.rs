@@ -1,6 +1,6 @@
 //! `drop`.
 
-use state_machine::{CatalogReply, Command as Replicated, Namespace, Reply};
+use state_machine::{CatalogReply, Command as Replicated, CommandError, Namespace, Reply};
 
 use super::count::write_count;
 use super::{Access, Command, Running};
@@ -31,6 +31,10 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
                 write_count(&mut fields, "nIndexesWas", u64::from(indexes));
                 fields.string("ns", &name);
                 Ok(fields.into())
+            }
+            // As in MongoDB 7: what is not there is dropped already.
+            Reply::Failed(CommandError::NamespaceNotFound { .. }) => {
+                Ok(DocumentWriter::new().into())
             }
             Reply::Failed(error) => Err(error.into()),
             other => Err(write_path::unexpected(&other)),

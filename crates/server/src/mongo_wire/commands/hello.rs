@@ -99,6 +99,10 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
 impl Watch {
     /// The next reply of the stream: at the next change, or when the interval is over.
     pub(crate) async fn next(&mut self, server: &Arc<Server>, session: &Session) -> Option<Reply> {
+        let name = if self.legacy { "isMaster" } else { "hello" };
+        if let Some(reply) = dispatch::injected_handshake(server, session, name).await {
+            return Some(reply);
+        }
         wait_for_change(server, self.seen, self.await_time).await;
         let view = server.topology.view();
         self.seen = view.counter;

@@ -36,6 +36,7 @@ mod list_databases;
 mod list_indexes;
 mod ping;
 mod rename_collection;
+mod repl_set_freeze;
 mod repl_set_get_config;
 mod repl_set_get_status;
 mod repl_set_step_down;
@@ -142,6 +143,7 @@ static COMMANDS: &[&Command] = &[
     &list_databases::COMMAND,
     &list_indexes::COMMAND,
     &rename_collection::COMMAND,
+    &repl_set_freeze::COMMAND,
     &repl_set_get_config::COMMAND,
     &repl_set_get_status::COMMAND,
     &repl_set_step_down::COMMAND,

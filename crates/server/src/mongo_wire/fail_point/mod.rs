@@ -1,21 +1,29 @@
-//! The `failCommand` fail point of drivers' test-suites, in the wire layer alone and only with
-//! `--enable-test-commands`.
+//! The fail points of drivers' test-suites, in the wire layer alone and only with `--enable-test-commands`:
+//! `failCommand`, `onPrimaryTransactionalWrite` and `maxTimeAlwaysTimeOut`.
 
+mod transactional_write;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bson::raw::{RawBsonRef, RawDocument};
 use parking_lot::Mutex;
 
+pub(crate) use self::transactional_write::Cut;
+use self::transactional_write::TransactionalWrite;
 use super::connection::Session;
 use super::failure::{Code, Failure};
 use super::request::Request;
 use super::values;
 use super::write_concern::WriteConcernError;
 
-/// The fail points that are set; at most one `failCommand`.
+/// The fail points that are set; at most one of each.
 #[derive(Debug, Default)]
 pub(crate) struct FailPoints {
     fail_command: Mutex<Option<FailCommand>>,
+    transactional_write: Mutex<Option<TransactionalWrite>>,
+    /// Every command that has a time limit finds it passed.
+    max_time_always_out: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +43,21 @@ enum Mode {
     AlwaysOn,
     Times(i64),
     Skip(i64),
+}
+
+impl Mode {
+    /// Counts one occasion; whether it is one to act on.
+    fn fires(&mut self) -> bool {
+        match self {
+            Mode::AlwaysOn => true,
+            Mode::Times(left) | Mode::Skip(left) if *left > 0 => {
+                *left -= 1;
+                matches!(self, Mode::Times(_))
+            }
+            Mode::Times(_) => false,
+            Mode::Skip(_) => true,
+        }
+    }
 }
 
 /// What a fail point does to one command.
@@ -57,26 +80,62 @@ impl FailPoints {
         mode: RawBsonRef<'_>,
         data: Option<&RawDocument>,
     ) -> Result<(), Failure> {
-        if name != "failCommand" {
-            return Err(Failure::new(
-                Code::Location(249), // FailPointSetFailed
-                format!("the fail point '{name}' is not known here; only 'failCommand' is"),
-            ));
+        let mode = parse_mode(mode)?;
+        let data = data.unwrap_or(RawDocument::from_bytes(&[5, 0, 0, 0, 0])?);
+        match name {
+            "failCommand" => {
+                let parsed = mode.map(|mode| parse(mode, data)).transpose()?;
+                *self.fail_command.lock() = parsed;
+            }
+            "onPrimaryTransactionalWrite" => {
+                let parsed = mode.map(|mode| TransactionalWrite::parse(mode, data));
+                *self.transactional_write.lock() = parsed.transpose()?;
+            }
+            "maxTimeAlwaysTimeOut" => match mode {
+                None | Some(Mode::AlwaysOn) => {
+                    self.max_time_always_out
+                        .store(mode.is_some(), Ordering::Relaxed);
+                }
+                Some(_) => {
+                    return Err(Failure::not_supported(
+                        "a count of times for the fail point 'maxTimeAlwaysTimeOut'",
+                    ));
+                }
+            },
+            _ => {
+                return Err(Failure::new(
+                    Code::Location(249), // FailPointSetFailed
+                    format!("the fail point '{name}' is not known here"),
+                ));
+            }
         }
-        let parsed = match parse_mode(mode)? {
-            Some(mode) => Some(parse(
-                mode,
-                data.unwrap_or(RawDocument::from_bytes(&[5, 0, 0, 0, 0])?),
-            )?),
-            None => None,
-        };
-        *self.fail_command.lock() = parsed;
         Ok(())
     }
 
-    /// Applies the fail point to a command that is about to run; blocks when told to.
+    /// What becomes of a retryable write that is about to run.
+    pub(crate) fn meet_write(&self, request: &Request<'_>) -> Result<Cut, Failure> {
+        let mut slot = self.transactional_write.lock();
+        match (slot.as_mut(), request.options.stamp()) {
+            (Some(point), Some(stamp)) => Ok(point.meet(stamp, request.statements()?)),
+            _ => Ok(Cut::NONE),
+        }
+    }
+
+    /// Applies `failCommand` and the time limit's fail point to a command that is about to run; blocks when told to.
     pub(crate) async fn meet(&self, request: &Request<'_>, session: &Session) -> Injected {
-        let Some(found) = self.take(request.name, session) else {
+        if request.options.max_time_ms.is_some() && self.max_time_always_out.load(Ordering::Relaxed)
+        {
+            return Injected {
+                failure: Some(Failure::max_time_expired()),
+                ..Injected::default()
+            };
+        }
+        self.meet_command(request.name, session).await
+    }
+
+    /// Applies `failCommand` to a command of this name.
+    pub(crate) async fn meet_command(&self, name: &str, session: &Session) -> Injected {
+        let Some(found) = self.take(name, session) else {
             return Injected::default();
         };
         if let Some(block) = found.block {
@@ -113,23 +172,7 @@ impl FailPoints {
         if point.app_name.is_some() && point.app_name != *session.app_name.lock() {
             return None;
         }
-        match &mut point.mode {
-            Mode::AlwaysOn => Some(point.clone()),
-            Mode::Skip(left) if *left > 0 => {
-                *left -= 1;
-                None
-            }
-            Mode::Skip(_) => Some(point.clone()),
-            Mode::Times(left) => {
-                *left -= 1;
-                let last = *left <= 0;
-                let found = point.clone();
-                if last {
-                    *slot = None;
-                }
-                Some(found)
-            }
-        }
+        point.mode.fires().then(|| point.clone())
     }
 }
 
@@ -217,6 +260,7 @@ fn write_concern_error(document: &RawDocument) -> Result<WriteConcernError, Fail
         code: Code::UnknownError,
         message: String::new(),
         labels: None,
+        injected: Some(document.to_owned()),
     };
     for element in document {
         let (name, value) = element?;

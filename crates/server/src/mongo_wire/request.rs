@@ -81,6 +81,10 @@ pub(crate) struct Options<'a> {
     /// `$readPreference.mode`, when there is one.
     pub read_preference: Option<&'a str>,
     pub api_strict: bool,
+    /// `apiVersion` was given, and is 1.
+    api_version: bool,
+    /// `apiStrict` or `apiDeprecationErrors`, which mean nothing without a version.
+    api_option: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
@@ -105,15 +109,18 @@ impl<'a> Options<'a> {
                 let mode = values::document(name, value)?.get("mode")?;
                 self.read_preference = mode.map(|mode| values::string("mode", mode)).transpose()?;
             }
-            "apiVersion" if value == RawBsonRef::String("1") => {}
+            "apiVersion" if value == RawBsonRef::String("1") => self.api_version = true,
             "apiVersion" => {
                 return Err(Failure::new(
                     Code::APIVersionError,
                     "API version must be \"1\"",
                 ));
             }
-            "apiStrict" => self.api_strict = values::boolean(name, value)?,
-            "apiDeprecationErrors" | "$db" | "$clusterTime" | "comment" | "maxTimeMSOpOnly" => {}
+            "apiStrict" | "apiDeprecationErrors" => {
+                self.api_option = Some(name);
+                self.api_strict |= name == "apiStrict" && values::boolean(name, value)?;
+            }
+            "$db" | "$clusterTime" | "comment" | "maxTimeMSOpOnly" => {}
             "$client" | "$audit" | "$configServerState" | "$queryOptions" | "$tracing" => {}
             _ => return Ok(false),
         }
@@ -224,6 +231,15 @@ impl<'a> Request<'a> {
                     )));
                 }
             }
+        }
+        if let Some(option) = self.options.api_option
+            && !self.options.api_version
+        {
+            // MongoDB's number for it.
+            return Err(Failure::new(
+                Code::Location(4886600),
+                format!("Provided {option} without passing apiVersion"),
+            ));
         }
         self.check_sequences(command, fields)
     }

@@ -6,12 +6,12 @@ use state_machine::{CommandError, Namespace, Snapshot};
 
 use super::count::write_count;
 use super::{Access, Command, Running};
-use crate::mongo_wire::dispatch::{Answer, Invocation};
+use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
 use crate::mongo_wire::failure::Failure;
 use crate::mongo_wire::request::{Fields, unknown_field};
 use crate::mongo_wire::server::wall_ms;
-use crate::mongo_wire::{batches, read_point, values};
+use crate::mongo_wire::{read_point, values};
 
 pub(super) static COMMAND: Command = Command {
     aliases: &["collstats"],
@@ -43,14 +43,13 @@ fn scale(value: Option<RawBsonRef<'_>>) -> Result<u64, Failure> {
     })
 }
 
-/// The stage: one document.
-pub(super) async fn stage(
+/// The stage's one document.
+pub(super) async fn row(
     invocation: &Invocation<'_>,
     options: &RawDocument,
-) -> Result<Answer, Failure> {
+) -> Result<RawDocumentBuf, Failure> {
     let request = &invocation.request;
-    let name = request.collection()?;
-    let namespace = Namespace::new(request.database, name);
+    let namespace = Namespace::new(request.database, request.collection()?);
     let snapshot = read_point::snapshot(invocation).await?;
     if snapshot.collection(&namespace).is_none() {
         return Err(CommandError::NamespaceNotFound { namespace }.into());
@@ -80,8 +79,7 @@ pub(super) async fn stage(
             other => return Err(unknown_field("$collStats", other)),
         }
     }
-    let row = RawDocumentBuf::from_bytes(fields.finish())?;
-    batches::of_documents(invocation, name, vec![row])
+    Ok(RawDocumentBuf::from_bytes(fields.finish())?)
 }
 
 fn write_storage(

@@ -19,7 +19,6 @@ pub(super) static COMMAND: Command = Command {
         refused: &[],
     }),
     access: Access::Read,
-    in_api_1: true,
     ..Command::new("distinct", "the different values of a field", run)
 };
 

@@ -44,6 +44,7 @@ mod server_status;
 mod sessions;
 mod unsupported;
 mod update;
+mod validate;
 mod whats_my_uri;
 
 use std::future::Future;
@@ -148,6 +149,7 @@ static COMMANDS: &[&Command] = &[
     &repl_set_get_status::COMMAND,
     &repl_set_step_down::COMMAND,
     &server_status::COMMAND,
+    &validate::COMMAND,
     &whats_my_uri::COMMAND,
     &unsupported::COMMIT_TRANSACTION,
     &unsupported::ABORT_TRANSACTION,

@@ -43,7 +43,7 @@ fn authentication<'a>(_: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async {
         Err(Failure::new(
             Code::AuthenticationFailed,
-            "authentication is not supported: connect without a user name",
+            "Authentication failed: it is not supported; connect without a user name",
         ))
     })
 }

@@ -1,14 +1,16 @@
 //! `aggregate`.
 
+mod sources;
+
 use bson::RawArrayBuf;
 use bson::raw::{RawBsonRef, RawDocument};
 use state_machine::Namespace;
 use state_machine::query::{AggregateRequest, Interrupt};
 
 use super::find::{hint, require_simple_collation};
-use super::{Access, Command, Running, collection_stats};
+use super::{Access, Command, Running};
 use crate::mongo_wire::batches::{self, Shape};
-use crate::mongo_wire::dispatch::{Answer, Invocation};
+use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::failure::{Code, Failure};
 use crate::mongo_wire::read_point;
 use crate::mongo_wire::request::{Fields, Request};
@@ -45,8 +47,13 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             return super::explain::of_aggregate(invocation).await;
         }
         let pipeline = pipeline(request)?;
-        if let Some(answer) = diagnostic(invocation, &pipeline).await? {
-            return Ok(answer);
+        if let Some(rows) = sources::open(invocation, &pipeline).await? {
+            let name = match request.target {
+                RawBsonRef::String(name) => name,
+                _ => "$cmd.aggregate",
+            };
+            let namespace = Namespace::new(request.database, name);
+            return batches::first(invocation, shape(request)?, namespace, |_| Ok(rows));
         }
         let aggregate = parse(request)?;
         let shape = shape(request)?;
@@ -98,7 +105,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<AggregateRequest, Failure> 
     require_simple_collation(request)?;
     let collection = match request.target {
         RawBsonRef::String(_) => request.collection()?,
-        // A pipeline without a collection would begin with a stage that makes documents; none is offered.
+        // A pipeline without a collection begins with a stage that makes documents; those are `sources`'.
         _ => {
             return Err(Failure::new(
                 Code::InvalidNamespace,
@@ -116,27 +123,4 @@ pub(super) fn parse(request: &Request<'_>) -> Result<AggregateRequest, Failure> 
         hint: hint(request)?,
         interrupt: Interrupt::never(),
     })
-}
-
-/// Pipelines about the server or a collection itself, recognised by their first stage.
-async fn diagnostic(
-    invocation: &Invocation<'_>,
-    pipeline: &[&RawDocument],
-) -> Result<Option<Answer>, Failure> {
-    let Some(first) = pipeline.first().and_then(|stage| stage.iter().next()) else {
-        return Ok(None);
-    };
-    let (stage, options) = first?;
-    match stage.as_str() {
-        "$collStats" => {
-            if pipeline.len() > 1 {
-                return Err(Failure::not_supported("a stage after $collStats"));
-            }
-            let options = values::document("$collStats", options)?;
-            collection_stats::stage(invocation, options).await.map(Some)
-        }
-        "$currentOp" => batches::of_documents(invocation, "$cmd.aggregate", Vec::new()).map(Some),
-        "$changeStream" => Err(Failure::not_supported("aggregation stage $changeStream")),
-        _ => Ok(None),
-    }
 }

@@ -1,0 +1,101 @@
+//! Pipelines whose first stage makes its own documents: about the server, or about a collection as a whole.
+
+use bson::raw::{RawBsonRef, RawDocument};
+use bson::{RawArrayBuf, RawDocumentBuf};
+use document::aggregation::Pipeline;
+use state_machine::query::{QueryError, Row};
+
+use super::super::collection_stats;
+use crate::mongo_wire::cursors::Rows;
+use crate::mongo_wire::dispatch::Invocation;
+use crate::mongo_wire::document_writer::DocumentWriter;
+use crate::mongo_wire::failure::{Code, Failure};
+use crate::mongo_wire::request::unknown_field;
+use crate::mongo_wire::server::wall_ms;
+use crate::mongo_wire::values;
+
+/// The rows of such a pipeline; `None` when the first stage is none of them.
+pub(super) async fn open(
+    invocation: &Invocation<'_>,
+    pipeline: &[&RawDocument],
+) -> Result<Option<Rows>, Failure> {
+    let Some(first) = pipeline.first().and_then(|stage| stage.iter().next()) else {
+        return Ok(None);
+    };
+    let (stage, options) = first?;
+    let documents = match stage.as_str() {
+        "$collStats" => {
+            let options = values::document("$collStats", options)?;
+            vec![collection_stats::row(invocation, options).await?]
+        }
+        "$currentOp" => vec![current_operation(invocation)?],
+        "$listLocalSessions" => local_sessions(invocation, options)?,
+        "$changeStream" => return Err(Failure::not_supported("aggregation stage $changeStream")),
+        _ => return Ok(None),
+    };
+    let mut rest = RawArrayBuf::new();
+    for stage in &pipeline[1..] {
+        rest.push(*stage);
+    }
+    let rest = Pipeline::parse(&rest)?;
+    let rows = rest.run(Box::new(documents.into_iter().map(Ok)));
+    Ok(Some(Box::new(
+        rows.map(|row| row.map(Row::from).map_err(QueryError::from)),
+    )))
+}
+
+/// A stage about the server itself is asked of the database, not of a collection.
+fn require_database(invocation: &Invocation<'_>, stage: &str) -> Result<(), Failure> {
+    match invocation.request.target {
+        RawBsonRef::String(_) => Err(Failure::new(
+            Code::InvalidNamespace,
+            format!(
+                "{stage} must be run against the database with {{aggregate: 1}}, not a collection"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The one operation that is certainly under way: this one. Others are not tracked.
+fn current_operation(invocation: &Invocation<'_>) -> Result<RawDocumentBuf, Failure> {
+    require_database(invocation, "$currentOp")?;
+    let mut row = DocumentWriter::new();
+    row.string("type", "op");
+    row.string("host", &invocation.server.settings.advertise);
+    row.string("client", &invocation.session.peer.to_string());
+    row.i64("connectionId", invocation.session.id);
+    row.bool("active", true);
+    row.string("op", "command");
+    row.string(
+        "ns",
+        &format!("{}.$cmd.aggregate", invocation.request.database),
+    );
+    row.begin_document("command");
+    row.i32("aggregate", 1);
+    row.end();
+    Ok(RawDocumentBuf::from_bytes(row.finish())?)
+}
+
+/// The session that asks, if it has one. Sessions are replicated state; none is local to a member.
+fn local_sessions(
+    invocation: &Invocation<'_>,
+    options: RawBsonRef<'_>,
+) -> Result<Vec<RawDocumentBuf>, Failure> {
+    require_database(invocation, "$listLocalSessions")?;
+    for element in values::document("$listLocalSessions", options)? {
+        match element?.0.as_str() {
+            "allUsers" => {}
+            other => return Err(unknown_field("$listLocalSessions", other)),
+        }
+    }
+    let Some(Ok(id)) = invocation.request.options.lsid.map(<[u8; 16]>::try_from) else {
+        return Ok(Vec::new());
+    };
+    let mut row = DocumentWriter::new();
+    row.begin_document("_id");
+    row.uuid("id", &id);
+    row.end();
+    row.date("lastUse", wall_ms());
+    Ok(vec![RawDocumentBuf::from_bytes(row.finish())?])
+}

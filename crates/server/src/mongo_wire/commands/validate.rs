@@ -1,0 +1,66 @@
+//! `validate`: whether a collection's indexes say what its documents say. Reads the whole collection.
+
+use state_machine::{CommandError, Namespace};
+
+use super::count::write_count;
+use super::{Access, Command, Running};
+use crate::mongo_wire::batches::long;
+use crate::mongo_wire::dispatch::Invocation;
+use crate::mongo_wire::document_writer::DocumentWriter;
+use crate::mongo_wire::read_point;
+use crate::mongo_wire::request::Fields;
+
+pub(super) static COMMAND: Command = Command {
+    fields: Some(Fields {
+        // Reads never hold up writes here, and all there is to check is always checked.
+        known: &["full", "background", "scandata"],
+        refused: &[
+            "repair",
+            "metadata",
+            "checkBSONConformance",
+            "enforceFastCount",
+        ],
+    }),
+    access: Access::Read,
+    ..Command::new("validate", "whether indexes and documents agree", run)
+};
+
+fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
+    Box::pin(async move {
+        let request = &invocation.request;
+        let namespace = Namespace::new(request.database, request.collection()?);
+        let snapshot = read_point::snapshot(invocation).await?;
+        let Some(found) = long(true, || snapshot.verify_indexes(&namespace))? else {
+            return Err(CommandError::NamespaceNotFound { namespace }.into());
+        };
+        let indexes = snapshot
+            .collection(&namespace)
+            .map_or(0, |collection| collection.indexes.len());
+        let mut fields = DocumentWriter::new();
+        fields.string("ns", &namespace.to_string());
+        fields.i32("nInvalidDocuments", 0);
+        write_count(&mut fields, "nrecords", found.documents);
+        write_count(&mut fields, "nIndexes", indexes as u64);
+        fields.bool("valid", found.is_sound());
+        fields.begin_array("errors");
+        for (index, entries) in &found.missing {
+            fields.push_string(&format!(
+                "index '{index}' lacks {entries} entries its documents call for"
+            ));
+        }
+        for (index, entries) in &found.superfluous {
+            fields.push_string(&format!(
+                "index '{index}' has {entries} entries no document calls for"
+            ));
+        }
+        for index in &found.not_multikey {
+            fields.push_string(&format!(
+                "index '{index}' does not know that it indexes arrays"
+            ));
+        }
+        fields.end();
+        fields.begin_array("warnings");
+        fields.end();
+        Ok(fields.into())
+    })
+}

@@ -3,6 +3,7 @@
 use bson::RawDocumentBuf;
 use state_machine::Namespace;
 use state_machine::query::{Interrupt, Row};
+use tokio::time::Instant;
 
 use super::cursors::{Control, OpenCursor, Rows};
 use super::dispatch::{Answer, Invocation};
@@ -51,6 +52,7 @@ pub(crate) fn first(
         fields.end();
         let id = if more && !shape.single_batch {
             cursor.control.limit(None);
+            cursor.time_left = remaining(invocation);
             invocation.server.cursors.keep(cursor)?
         } else {
             0
@@ -76,12 +78,22 @@ pub(crate) fn next(
 ) -> Result<Answer, Failure> {
     let cursors = &invocation.server.cursors;
     let mut cursor = cursors.take(id, &namespace.to_string())?;
-    cursor.control.limit(remaining(invocation));
+    let limit = remaining(invocation).or(cursor.time_left);
+    cursor.control.limit(limit);
     let room = invocation.server.budget.reserve_batch();
     let mut fields = DocumentWriter::new();
     fields.begin_document("cursor");
     fields.begin_array("nextBatch");
-    let filled = long(true, || cursor.fill(&mut fields, batch_size, &room));
+    let started = Instant::now();
+    let filled = match &invocation.server.fail_points {
+        Some(fail_points) if limit.is_some() && fail_points.time_is_always_out() => {
+            Err(Failure::max_time_expired())
+        }
+        _ => long(true, || cursor.fill(&mut fields, batch_size, &room)),
+    };
+    cursor.time_left = cursor
+        .time_left
+        .map(|left| left.saturating_sub(started.elapsed()));
     let more = match filled {
         Ok(more) => more,
         Err(failure) => {
@@ -146,7 +158,7 @@ pub(crate) fn batch_size(request: &Request<'_>) -> Result<Option<u64>, Failure> 
 /// What is left of the request's time.
 fn remaining(invocation: &Invocation<'_>) -> Option<std::time::Duration> {
     let deadline = invocation.deadline?;
-    Some(deadline.saturating_duration_since(tokio::time::Instant::now()))
+    Some(deadline.saturating_duration_since(Instant::now()))
 }
 
 /// Runs work here; when it may be long, other tasks of this thread move elsewhere first.

@@ -78,6 +78,8 @@ pub(crate) struct OpenCursor {
     pub control: Arc<Control>,
     used: Instant,
     pub no_timeout: bool,
+    /// What earlier batches left of the time limit the cursor was opened with.
+    pub time_left: Option<Duration>,
 }
 
 impl OpenCursor {
@@ -96,6 +98,7 @@ impl OpenCursor {
             control,
             used: Instant::now(),
             no_timeout: false,
+            time_left: None,
         }
     }
 

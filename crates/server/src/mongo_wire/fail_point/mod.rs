@@ -121,10 +121,14 @@ impl FailPoints {
         }
     }
 
+    /// Whether every time limit counts as passed.
+    pub(crate) fn time_is_always_out(&self) -> bool {
+        self.max_time_always_out.load(Ordering::Relaxed)
+    }
+
     /// Applies `failCommand` and the time limit's fail point to a command that is about to run; blocks when told to.
     pub(crate) async fn meet(&self, request: &Request<'_>, session: &Session) -> Injected {
-        if request.options.max_time_ms.is_some() && self.max_time_always_out.load(Ordering::Relaxed)
-        {
+        if request.options.max_time_ms.is_some() && self.time_is_always_out() {
             return Injected {
                 failure: Some(Failure::max_time_expired()),
                 ..Injected::default()

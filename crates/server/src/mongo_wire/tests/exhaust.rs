@@ -1,4 +1,4 @@
-//! Cursors whose batches follow by themselves, and writes whose connection breaks.
+//! Cursors whose batches follow by themselves or come too late, and writes whose connection breaks.
 
 use bson::{Document, doc};
 
@@ -72,5 +72,30 @@ async fn a_write_cut_short_is_finished_by_its_retry() {
     let retried = client.command(&insert).await;
     assert_eq!(retried.get_i32("n").ok(), Some(2), "{retried}");
     assert_eq!(client.command(&count).await.get_i32("n").ok(), Some(3));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_limit_of_a_cursor_holds_for_its_later_batches() {
+    let server = server_with_documents(9).await;
+    let mut client = server.connect().await;
+    let mut ids = Vec::new();
+    for find in [
+        doc! {"find": "c", "batchSize": 2, "maxTimeMS": 600_000, "$db": "test"},
+        doc! {"find": "c", "batchSize": 2, "$db": "test"},
+    ] {
+        let reply = client.command(&find).await;
+        let cursor = reply.get_document("cursor").expect("a cursor");
+        ids.push(cursor.get_i64("id").expect("an id"));
+    }
+    let fail_point =
+        doc! {"configureFailPoint": "maxTimeAlwaysTimeOut", "mode": "alwaysOn", "$db": "admin"};
+    client.command(&fail_point).await;
+    let mut codes = Vec::new();
+    for id in ids {
+        let get_more = doc! {"getMore": id, "collection": "c", "batchSize": 2, "$db": "test"};
+        codes.push(client.command(&get_more).await.get_i32("code").ok());
+    }
+    assert_eq!(codes, [Some(50), None], "only the first has a limit");
     server.stop().await;
 }

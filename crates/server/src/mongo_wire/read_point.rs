@@ -38,21 +38,14 @@ pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Fa
         None => primary,
     };
     let applied = server.node.reader().applied_index();
-    match options.after_cluster_time.map(index_of) {
-        Some(index) if index > applied => {
-            // Whoever was told of a time was told of a committed entry: one beyond all of them is not of this cluster's
-            // making, and would be waited for without end.
-            if index > confirm(server, secondary_allowed).await? {
-                return Err(Failure::new(
-                    Code::InvalidOptions,
-                    "readConcern afterClusterTime value must not be greater than the current clusterTime",
-                ));
-            }
-        }
-        _ if confirmed => {
-            confirm(server, secondary_allowed).await?;
-        }
-        _ => {}
+    let wanted = options.after_cluster_time.map_or(0, index_of);
+    // Whoever was told of a time was told of a committed entry: one beyond all of them is not of this cluster's making,
+    // and would be waited for without end.
+    if (confirmed || wanted > applied) && wanted > confirm(server, secondary_allowed).await? {
+        return Err(Failure::new(
+            Code::InvalidOptions,
+            "readConcern afterClusterTime value must not be greater than the current clusterTime",
+        ));
     }
     Ok(server.node.reader().snapshot())
 }

@@ -185,14 +185,16 @@ fn flush(shared: &Shared, sealed: &Sealed, retired: &mut Retired) -> lsm_tree::R
     let Some((tables, _)) = shared.tree.flush_to_tables(entries.map(Ok))? else {
         return Err(lsm_tree::Error::Unrecoverable);
     };
-    {
+    let replaced = {
+        // Until the view names them durable, too: a compaction that took them by the older durable version would drop
+        // what readers between the two versions still see.
         let _registering = shared.gate.register();
         shared.list_numbers.set(0);
         shared
             .tree
             .register_tables(&tables, None, None, &[], DROP_NOTHING)?;
-    }
-    let replaced = shared.views.refresh(&shared.tree, Some(sealed));
+        shared.views.refresh(&shared.tree, Some(sealed))
+    };
     retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
     Ok(())
 }

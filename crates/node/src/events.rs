@@ -69,6 +69,8 @@ pub(crate) enum Event {
         done: ReadDone,
     },
     Received(Vec<Envelope>),
+    /// A large message of this peer is on its way in.
+    Heard(NodeId),
     Disconnected(NodeId),
     /// A peer connected and said where it is reached.
     Introduced {

@@ -39,6 +39,11 @@ impl<D: Disk> Handler for Inbound<D> {
         }
     }
 
+    fn heard(&self, peer: NodeId) {
+        // A full inbox drops it: then there is no lack of signs of life.
+        self.core.offer(Event::Heard(peer)).ok();
+    }
+
     fn introduced(&self, peer: NodeId, address: PeerAddress) {
         self.core.push(Event::Introduced { peer, address });
     }

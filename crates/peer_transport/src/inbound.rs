@@ -13,6 +13,8 @@ use crate::transport::{Shared, spawn};
 use crate::wire::Purpose;
 use crate::{codec, handshake, request, snapshot_stream};
 
+/// How often the host is told that a large message is still arriving.
+const HEARD_INTERVAL: Duration = Duration::from_millis(20);
 /// Pause when the system cannot give a connection (no file descriptors left), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -91,6 +93,7 @@ fn read_messages(
     peer: NodeId,
 ) -> Result<(), ConnectionError> {
     let mut batch: Vec<Envelope> = Vec::new();
+    let mut last_heard = Instant::now();
     loop {
         reader.wait()?;
         let mut batch_group = GroupId(0);
@@ -112,7 +115,12 @@ fn read_messages(
             batch_group = frame.group;
             batch.extend(envelopes);
         }
+        if batch.is_empty() && last_heard.elapsed() >= HEARD_INTERVAL {
+            last_heard = Instant::now();
+            shared.handler.heard(peer);
+        }
         if !batch.is_empty() {
+            last_heard = Instant::now();
             shared.heard(peer);
             if shared.stopping() {
                 return Ok(());

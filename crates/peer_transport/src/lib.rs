@@ -124,6 +124,9 @@ pub trait Handler: Send + Sync + 'static {
     /// [`Transport::set_peers`] in order to answer it.
     fn introduced(&self, peer: NodeId, address: PeerAddress);
 
+    /// A large message of this peer is on its way in: the peer is alive, though nothing whole has come for a while.
+    fn heard(&self, peer: NodeId);
+
     /// A connection from or to this peer broke: most likely its process is gone. May be reported twice for one death.
     fn disconnected(&self, peer: NodeId);
 

@@ -30,6 +30,7 @@ struct Recorder {
 #[derive(Default)]
 struct Seen {
     envelopes: Vec<Envelope>,
+    heard: Vec<NodeId>,
     introduced: Vec<(NodeId, PeerAddress)>,
     disconnected: Vec<NodeId>,
     snapshot: Vec<u8>,
@@ -74,6 +75,10 @@ impl Handler for Host {
         drop(stalled);
         assert_eq!(group, GROUP);
         self.0.note(|seen| seen.envelopes.extend(envelopes));
+    }
+
+    fn heard(&self, peer: NodeId) {
+        self.0.note(|seen| seen.heard.push(peer));
     }
 
     fn introduced(&self, peer: NodeId, address: PeerAddress) {

@@ -322,6 +322,21 @@ impl Replica {
     }
 
     /// The connection of a peer was reset. If it leads, it is probably gone.
+    /// Counts as a sign of life, like a heartbeat, and as nothing else.
+    pub(crate) fn peer_heard(&mut self, peer: NodeId) {
+        match &mut self.role {
+            Role::Leader(leader) => {
+                if let Some(progress) = leader.progress.get_mut(&peer) {
+                    progress.recently_active = true;
+                }
+            }
+            Role::Follower(follower) if follower.leader == Some(peer) => {
+                follower.timer = ElectionTimer::ordinary(&mut self.random, &self.config);
+            }
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+    }
+
     pub(crate) fn peer_disconnected(&mut self, peer: NodeId) {
         match &mut self.role {
             Role::Leader(leader) => {

@@ -145,6 +145,11 @@ impl FrameReader {
         }
     }
 
+    /// Bytes that arrived and were not taken as frames yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// A frame that has arrived whole, if any.
     pub fn arrived(&mut self) -> Result<Option<Frame>, FrameError> {
         frame::decode(&mut self.buffer, self.body_bytes_max)

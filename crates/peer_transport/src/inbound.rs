@@ -13,6 +13,8 @@ use crate::transport::{Shared, spawn};
 use crate::wire::Purpose;
 use crate::{codec, handshake, request, snapshot_stream};
 
+/// Bytes of an unfinished message above which it counts as large.
+const HEARD_BYTES_MIN: usize = 256 << 10;
 /// How often the host is told that a large message is still arriving.
 const HEARD_INTERVAL: Duration = Duration::from_millis(20);
 /// Pause when the system cannot give a connection (no file descriptors left), so as not to spin.
@@ -96,6 +98,11 @@ fn read_messages(
     let mut last_heard = Instant::now();
     loop {
         reader.wait()?;
+        // Said before what came is decoded, which takes its time too.
+        if reader.waiting_bytes() > HEARD_BYTES_MIN && last_heard.elapsed() >= HEARD_INTERVAL {
+            last_heard = Instant::now();
+            shared.handler.heard(peer);
+        }
         let mut batch_group = GroupId(0);
         while let Some(frame) = reader.arrived()? {
             if frame.kind != Kind::Messages {
@@ -114,10 +121,6 @@ fn read_messages(
             }
             batch_group = frame.group;
             batch.extend(envelopes);
-        }
-        if batch.is_empty() && last_heard.elapsed() >= HEARD_INTERVAL {
-            last_heard = Instant::now();
-            shared.handler.heard(peer);
         }
         if !batch.is_empty() {
             last_heard = Instant::now();

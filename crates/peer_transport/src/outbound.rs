@@ -422,6 +422,7 @@ impl State {
 
 /// Encodes the batch as few frames: one per run of the same group, split at about [`BATCH_BYTES_TARGET`].
 fn encode_batch(buffer: &mut Vec<u8>, batch: &mut Vec<Queued>) {
+    buffer.reserve(batch.iter().map(|queued| queued.bytes).sum());
     let mut waiting = batch.drain(..).peekable();
     while let Some(first) = waiting.next() {
         let group = first.group;

@@ -76,6 +76,18 @@ fn free_addresses(count: usize) -> Vec<String> {
         .collect()
 }
 
+/// Whether every thread of a process is in the state "stopped" (`man 5 proc`, `stat`).
+fn all_threads_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    threads.flatten().all(|thread| {
+        // A thread that ended meanwhile does nothing any more either.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.trim_start().starts_with('T') || rest.is_empty())
+    })
+}
+
 impl Cluster {
     /// Starts `count` members and waits until all of them vote.
     pub async fn start(count: usize) -> Cluster {
@@ -227,9 +239,15 @@ impl Cluster {
         process.wait().expect("it can be waited for").success()
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP; returns once every thread stands still. The signal is taken by one thread, when it is next scheduled, and
+    /// only then stops the others: until then they go on answering.
     pub fn pause(&self, member: usize) {
         kill_process(self.pid(member), Signal::STOP).expect("it can be signalled");
+        let deadline = Instant::now() + PATIENCE;
+        while !all_threads_stopped(self.process_id(member)) {
+            assert!(Instant::now() < deadline, "the process does not stop");
+            std::thread::yield_now();
+        }
     }
 
     /// SIGCONT.

@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use platform::{Disk, DiskFile, OpenOptions};
+use platform::Disk;
 
 use crate::error::StartError;
+use crate::small_file;
 
 const CURRENT: &str = "CURRENT";
-const CURRENT_NEW: &str = "CURRENT.new";
 
 /// Finds the current generation, makes the first one on a fresh directory, removes the others.
 pub fn open<D: Disk>(disk: &D, root: &Path) -> Result<PathBuf, StartError> {
@@ -83,26 +83,9 @@ pub fn make_current<D: Disk>(disk: &D, root: &Path, staged: &Path) -> Result<(),
 
 fn read_current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartError> {
     let path = root.join(CURRENT);
-    if !disk
-        .exists(&path)
-        .map_err(|source| StartError::io("look for", &path, source))?
-    {
+    let Some(text) = small_file::read(disk, &path)? else {
         return Ok(None);
-    }
-    let fail = |source| StartError::io("read", &path, source);
-    let file = disk
-        .open(
-            &path,
-            OpenOptions {
-                create: false,
-                create_new: false,
-                write: false,
-            },
-        )
-        .map_err(fail)?;
-    let mut bytes = [0; 32];
-    let count = file.read_at(&mut bytes, 0).map_err(fail)?;
-    let text = String::from_utf8_lossy(&bytes[..count]);
+    };
     match text.trim().parse() {
         Ok(generation) => Ok(Some(generation)),
         Err(_) => Err(StartError::Inconsistent {
@@ -113,22 +96,5 @@ fn read_current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartErro
 }
 
 fn commit<D: Disk>(disk: &D, root: &Path, generation: u64) -> Result<(), StartError> {
-    let path = root.join(CURRENT_NEW);
-    let fail = |source| StartError::io("write", &path, source);
-    let file = disk
-        .open(
-            &path,
-            OpenOptions {
-                create: true,
-                create_new: false,
-                write: true,
-            },
-        )
-        .map_err(fail)?;
-    let text = format!("{generation}\n");
-    file.set_len(text.len() as u64).map_err(fail)?;
-    file.write_all_at(text.as_bytes(), 0).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    disk.rename(&path, &root.join(CURRENT)).map_err(fail)?;
-    disk.sync_dir(root).map_err(fail)
+    small_file::replace(disk, root, CURRENT, &format!("{generation}\n"))
 }

@@ -6,14 +6,14 @@
 use std::path::Path;
 
 use consensus::NodeId;
-use platform::{Disk, DiskFile, OpenOptions};
+use platform::Disk;
 
 use crate::error::StartError;
+use crate::small_file;
 
 /// The only format this version reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
 const FILE: &str = "identity";
-const TEMPORARY: &str = "identity.new";
 
 /// What a data directory is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,61 +32,14 @@ impl Identity {
     /// Reads the identity of `data_dir`; `None` on a fresh directory.
     pub fn load<D: Disk>(disk: &D, data_dir: &Path) -> Result<Option<Identity>, StartError> {
         let path = data_dir.join(FILE);
-        if !disk
-            .exists(&path)
-            .map_err(|source| StartError::io("look for", &path, source))?
-        {
-            return Ok(None);
-        }
-        let file = disk
-            .open(
-                &path,
-                OpenOptions {
-                    create: false,
-                    create_new: false,
-                    write: false,
-                },
-            )
-            .map_err(|source| StartError::io("open", &path, source))?;
-        let length = file
-            .len()
-            .map_err(|source| StartError::io("read", &path, source))?
-            .min(4096) as usize;
-        let mut bytes = vec![0; length];
-        let mut filled = 0;
-        while filled < length {
-            match file.read_at(&mut bytes[filled..], filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(source) => return Err(StartError::io("read", &path, source)),
-            }
-        }
-        parse(&String::from_utf8_lossy(&bytes[..filled]))
-            .map(Some)
-            .map_err(|what| StartError::Identity { path, what })
+        let text = small_file::read(disk, &path)?;
+        text.map(|text| parse(&text).map_err(|what| StartError::Identity { path, what }))
+            .transpose()
     }
 
     /// Writes the identity; after return it survives a power cut.
     pub fn store<D: Disk>(&self, disk: &D, data_dir: &Path) -> Result<(), StartError> {
-        let temporary = data_dir.join(TEMPORARY);
-        let fail = |source| StartError::io("write", &temporary, source);
-        let file = disk
-            .open(
-                &temporary,
-                OpenOptions {
-                    create: true,
-                    create_new: false,
-                    write: true,
-                },
-            )
-            .map_err(fail)?;
-        let text = self.render();
-        file.set_len(text.len() as u64).map_err(fail)?;
-        file.write_all_at(text.as_bytes(), 0).map_err(fail)?;
-        file.sync_all().map_err(fail)?;
-        disk.rename(&temporary, &data_dir.join(FILE))
-            .map_err(fail)?;
-        disk.sync_dir(data_dir).map_err(fail)
+        small_file::replace(disk, data_dir, FILE, &self.render())
     }
 
     fn render(&self) -> String {

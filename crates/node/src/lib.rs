@@ -29,6 +29,7 @@ mod inbound;
 mod log_worker;
 mod mailbox;
 mod peers;
+mod small_file;
 mod start;
 mod status;
 mod threads;

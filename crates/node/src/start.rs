@@ -38,6 +38,7 @@ use crate::inbound::Inbound;
 use crate::log_worker::LogWorker;
 use crate::mailbox::Mailbox;
 use crate::peers::{GROUP, Peers};
+use crate::small_file;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
 use crate::threads::{
     CoreThread, Exit, Inboxes, background_work, log_dir, log_work, spawn_apply, spawn_worker,
@@ -226,6 +227,7 @@ fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lock, StartEr
         "wal",
         "engine",
         JOINING,
+        "joining.new",
         "lost+found",
     ];
     let entries = disk
@@ -336,29 +338,12 @@ fn joining_directory<D: Disk>(
     config: &NodeConfig,
     entropy: &dyn Entropy,
 ) -> Result<[u8; 16], StartError> {
-    use platform::{DiskFile, OpenOptions};
-    let path = config.data_dir.join(JOINING);
-    let fail = |source| StartError::io("write", &path, source);
-    let file = disk
-        .open(
-            &path,
-            OpenOptions {
-                create: true,
-                create_new: false,
-                write: true,
-            },
-        )
-        .map_err(fail)?;
-    let mut bytes = [0; 32];
-    let count = file.read_at(&mut bytes, 0).map_err(fail)?;
-    if let Some(directory) = std::str::from_utf8(&bytes[..count]).ok().and_then(unhex) {
+    let written = small_file::read(disk, &config.data_dir.join(JOINING))?;
+    if let Some(directory) = written.as_deref().and_then(unhex) {
         return Ok(directory);
     }
     let directory = random_id(entropy);
-    file.write_all_at(hex(&directory).as_bytes(), 0)
-        .map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    disk.sync_dir(&config.data_dir).map_err(fail)?;
+    small_file::replace(disk, &config.data_dir, JOINING, &hex(&directory))?;
     Ok(directory)
 }
 

@@ -1,0 +1,47 @@
+//! Files of a few lines that say what a directory is: read whole, replaced whole.
+
+use std::path::Path;
+
+use platform::{Disk, DiskFile, OpenOptions};
+
+use crate::error::StartError;
+
+/// Bytes of such a file that are looked at.
+const BYTES_MAX: usize = 4096;
+
+/// The text of the file; `None` if there is no such file.
+pub fn read<D: Disk>(disk: &D, path: &Path) -> Result<Option<String>, StartError> {
+    let fail = |source| StartError::io("read", path, source);
+    if !disk.exists(path).map_err(fail)? {
+        return Ok(None);
+    }
+    let file = disk.open(path, OpenOptions::default()).map_err(fail)?;
+    let mut bytes = vec![0; BYTES_MAX];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(source) => return Err(fail(source)),
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes[..filled]).into_owned()))
+}
+
+/// Puts `text` in the place of whatever the file held, by way of `name.new`: a crash leaves the old text or the new, and
+/// after return the new one survives a power cut.
+pub fn replace<D: Disk>(disk: &D, dir: &Path, name: &str, text: &str) -> Result<(), StartError> {
+    let temporary = dir.join(format!("{name}.new"));
+    let fail = |source| StartError::io("write", &temporary, source);
+    let options = OpenOptions {
+        create: true,
+        create_new: false,
+        write: true,
+    };
+    let file = disk.open(&temporary, options).map_err(fail)?;
+    file.set_len(text.len() as u64).map_err(fail)?;
+    file.write_all_at(text.as_bytes(), 0).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    disk.rename(&temporary, &dir.join(name)).map_err(fail)?;
+    disk.sync_dir(dir).map_err(fail)
+}

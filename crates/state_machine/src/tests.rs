@@ -1,6 +1,5 @@
 //! Tests of the state machine as a whole.
 
-mod cost;
 mod ddl;
 mod host;
 mod index_build;

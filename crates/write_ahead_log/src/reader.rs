@@ -19,6 +19,8 @@ const WINDOW_BYTES: usize = 128 << 10;
 pub(crate) struct SegmentFile {
     pub file: Arc<dyn DiskFile>,
     pub len: u64,
+    /// Bytes from its beginning that are synced: they never change, those behind them may at any moment.
+    pub synced: u64,
 }
 
 /// What is synced; the writer replaces it after each sync.
@@ -139,12 +141,14 @@ impl WalReader {
             buffer.truncate(count);
             Ok(buffer)
         };
-        let mut bytes = read(WINDOW_BYTES)?;
-        // An unverified length may be anything: what lies past the segment is not read.
-        let left = usize::try_from(file.len.saturating_sub(u64::from(location.offset)));
+        // What lies past the synced bytes is not read: the writer may be at it, and a window that held half of
+        // the next record would look like damage once that record is there.
+        let left = file.synced.saturating_sub(u64::from(location.offset));
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut bytes = read(WINDOW_BYTES.min(left))?;
         if bytes.len() >= RECORD_HEADER_BYTES {
             let needed = record_bytes(&bytes);
-            if needed > bytes.len() && left.is_ok_and(|left| needed <= left) {
+            if needed > bytes.len() && needed <= left {
                 bytes = read(needed)?;
             }
         }
@@ -165,5 +169,34 @@ impl Window {
         let at = location.offset.checked_sub(self.offset)? as usize;
         let rest = self.bytes.get(at..)?;
         (rest.len() >= RECORD_HEADER_BYTES && record_bytes(rest) <= rest.len()).then_some(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use platform::SimulatedDisk;
+
+    use crate::{Options, WriteAheadLog};
+
+    #[test]
+    fn a_window_read_before_a_record_was_written_does_not_stand_for_it() {
+        let disk = SimulatedDisk::new(1);
+        let (mut log, _) = WriteAheadLog::open(disk, Path::new("/wal"), Options::default())
+            .expect("an empty directory opens");
+        let reader = log.reader();
+        let mut window = None;
+        for index in 1..=3 {
+            log.append(1, index, &[b"entry", index.to_string().as_bytes()])
+                .expect("the log takes it");
+            log.sync().expect("the disk takes it");
+            let (location, file) = reader.locate(1, index).expect("it is synced");
+            let read = reader.read_at(&mut window, location, &file, 1, index);
+            assert_eq!(
+                read.expect("nothing is damaged"),
+                format!("entry{index}").as_bytes()
+            );
+        }
     }
 }

@@ -280,6 +280,7 @@ pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Outcome<D>, WalEr
         let file = SegmentFile {
             file: segment.file.clone(),
             len: segment.bytes.len() as u64,
+            synced: replay.offset as u64,
         };
         files.insert(
             u32::try_from(sequence).expect("sequences stay below 2^32"),

@@ -327,7 +327,9 @@ impl<D: Disk> WriteAheadLog<D> {
             .or_insert_with(|| SegmentFile {
                 file: tail.file.clone(),
                 len: tail.len,
-            });
+                synced: 0,
+            })
+            .synced = tail.offset;
         let body = &self.buffer[body_at..];
         for record in records(body, Seed::of(tail.sequence), self.records) {
             let (header, stored, at) = record.expect("this writer made it");

@@ -24,10 +24,21 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// Append requests under way to one follower.
     pub inflight_messages_max: usize,
+    /// Entries under way to one follower weigh at most this, or are in one append request.
+    pub inflight_bytes_max: usize,
     /// Proposals are refused while entries not yet committed weigh more than this.
     pub uncommitted_bytes_max: usize,
     /// Applied entries are kept in memory for slow followers up to this weight.
     pub cache_bytes_max: usize,
+    /// Leader leases. `None`, the default: every batch of linearizable reads costs a round of messages. `Some(ticks)`: a leader
+    /// answers reads without one for so long after it sent the heartbeats that a quorum has answered.
+    ///
+    /// This assumes of the clocks that `ticks` of the leader's never last longer than `election_ticks_min - 1` of any
+    /// voter's; that ticks follow a clock that also runs while the process or the machine is suspended; and that a
+    /// host which fell behind delivers the ticks that it missed before any read. All replicas must have it alike, as
+    /// voters keep the lease: they do not campaign at once when the leader's connection is reset, and grant no vote within
+    /// `election_ticks_min` of hearing a leader or of their own start.
+    pub lease_ticks: Option<u32>,
 }
 
 impl Config {
@@ -42,8 +53,10 @@ impl Config {
             heartbeat_ticks: 5,
             append_bytes_max: 1 << 20,
             inflight_messages_max: 64,
+            inflight_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,
             cache_bytes_max: 32 << 20,
+            lease_ticks: None,
         }
     }
 
@@ -66,6 +79,12 @@ impl Config {
         assert!(
             self.inflight_messages_max >= 1 && self.append_bytes_max >= 1,
             "config of {}: appends need room for one message of one byte",
+            self.id
+        );
+        assert!(
+            self.lease_ticks
+                .is_none_or(|ticks| ticks >= 1 && ticks.saturating_add(1) < self.election_ticks_min),
+            "config of {}: lease_ticks must be below election_ticks_min - 1",
             self.id
         );
     }
@@ -131,7 +150,7 @@ pub enum Input {
     Receive(Envelope),
     /// Commands to replicate.
     Propose(Vec<Proposal>),
-    /// A change of one member.
+    /// A change of the members.
     ProposeMembership {
         /// Echoed with the result.
         id: ProposalId,

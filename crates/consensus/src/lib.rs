@@ -66,7 +66,8 @@ mod roles;
 pub use effects::{Effects, Fetch, Persist, ProposalResult};
 pub use input::{Config, HardState, Input, Proposal, Recovered, SnapshotMeta};
 pub use membership::{
-    Member, Membership, MembershipChange, MembershipRefusal, VOTERS_MAX, bootstrap,
+    DEFAULT_PRIORITY, Member, Membership, MembershipChange, MembershipRefusal, VOTERS_MAX,
+    bootstrap,
 };
 pub use messages::{AppendOutcome, Envelope, Message};
 pub use position::{

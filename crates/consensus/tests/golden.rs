@@ -251,6 +251,7 @@ impl Script {
             "add" => MembershipChange::AddLearner {
                 id: member,
                 context: Arc::from(&b"host"[..]),
+                priority: 1,
             },
             "promote" => MembershipChange::Promote(member),
             _ => MembershipChange::Remove(member),

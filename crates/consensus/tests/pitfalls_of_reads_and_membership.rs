@@ -227,14 +227,7 @@ fn a_stale_snapshot_is_ignored() {
 
 #[test]
 fn a_quorum_is_counted_over_both_halves_of_a_joint_membership() {
-    let members = (1..=6).map(|id| {
-        (
-            NodeId(id),
-            Member {
-                context: Arc::from(&b""[..]),
-            },
-        )
-    });
+    let members = (1..=6).map(|id| (NodeId(id), Member::new(Arc::from(&b""[..]))));
     let joint = Membership {
         members: members.collect::<BTreeMap<_, _>>(),
         voters: [1, 2, 3].map(NodeId).into(),

@@ -230,6 +230,7 @@ impl Schedule {
                 MembershipChange::AddLearner {
                     id,
                     context: Arc::from(&b"new"[..]),
+                    priority: 1,
                 }
             }
             (1, Some(any)) => MembershipChange::Promote(any),
@@ -237,6 +238,7 @@ impl Schedule {
             (_, Some(any)) => MembershipChange::UpdateContext {
                 id: any,
                 context: Arc::from(&b"moved"[..]),
+                priority: 1,
             },
             _ => return,
         };

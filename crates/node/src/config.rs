@@ -42,6 +42,8 @@ pub const SLOW_FOLLOWER_ENTRIES_MAX: u64 = 1_000_000;
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Appends under way to one follower.
 pub const INFLIGHT_MESSAGES_MAX: usize = 64;
+/// Bytes of entries under way to one follower.
+pub const INFLIGHT_BYTES_MAX: usize = 8 << 20;
 /// Bytes of proposals that are not committed yet.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 /// Bytes of entry payloads kept in memory for followers.
@@ -55,6 +57,7 @@ pub const SEALED_MEMTABLES_MAX: usize = 8;
 
 const _: () = assert!(UNCOMMITTED_BYTES_MAX < UNSYNCED_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX < UNCOMMITTED_BYTES_MAX);
+const _: () = assert!(APPEND_BYTES_MAX <= INFLIGHT_BYTES_MAX);
 const _: () = assert!(LEARNER_LAG_MAX < SLOW_FOLLOWER_ENTRIES_MAX);
 
 impl NodeConfig {

@@ -349,10 +349,15 @@ impl Core {
                 say(self.accepted(*id));
                 return;
             }
-            Some((id, _)) => MembershipChange::UpdateContext { id: *id, context },
+            Some((id, member)) => MembershipChange::UpdateContext {
+                id: *id,
+                context,
+                priority: member.priority,
+            },
             None => MembershipChange::AddLearner {
                 id: NodeId(membership.next_node_id),
                 context,
+                priority: consensus::DEFAULT_PRIORITY,
             },
         };
         let id = self.next_proposal(Waiter::Join {

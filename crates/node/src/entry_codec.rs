@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Entry, EntryKind, HardState, LogIndex, Member, Membership, NodeId, Payload, Term};
+use consensus::{
+    DEFAULT_PRIORITY, Entry, EntryKind, HardState, LogIndex, Member, Membership, NodeId, Payload,
+    Term,
+};
 
 const VERSION: u8 = 1;
 const KIND_NOOP: u8 = 0;
@@ -75,7 +78,17 @@ pub fn encode_membership(membership: &Membership) -> Vec<u8> {
     if let Some(outgoing) = &membership.outgoing {
         put_ids(&mut out, outgoing);
     }
+    put_priorities(&mut out, membership);
     out
+}
+
+/// The priorities of all members in order of their ids, left out if all are the default: so it was written before there
+/// were any, and readers of that time ignore what follows.
+fn put_priorities(out: &mut Vec<u8>, membership: &Membership) {
+    let mut priorities = membership.members.values().map(|member| member.priority);
+    if priorities.clone().any(|own| own != DEFAULT_PRIORITY) {
+        out.extend(priorities.by_ref().flat_map(u32::to_le_bytes));
+    }
 }
 
 /// Reads what [`encode_membership`] wrote; no bytes at all are the membership of a node that knows nobody.
@@ -90,12 +103,7 @@ pub fn decode_membership(bytes: &[u8]) -> Result<Membership, CodecError> {
     for _ in 0..reader.u32()? {
         let id = NodeId(reader.u64()?);
         let length = reader.u32()? as usize;
-        members.insert(
-            id,
-            Member {
-                context: Payload::from(reader.take(length)?),
-            },
-        );
+        members.insert(id, Member::new(Payload::from(reader.take(length)?)));
     }
     let voters = reader.ids()?;
     let outgoing = if reader.u8()? == 1 {
@@ -103,6 +111,11 @@ pub fn decode_membership(bytes: &[u8]) -> Result<Membership, CodecError> {
     } else {
         None
     };
+    if !reader.bytes.is_empty() {
+        for member in members.values_mut() {
+            member.priority = reader.u32()?;
+        }
+    }
     Ok(Membership {
         members,
         voters,

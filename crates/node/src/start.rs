@@ -23,8 +23,8 @@ use crate::applied_waiters::AppliedWaiters;
 use crate::apply_worker::{ApplyWorker, OpenEngine};
 use crate::background::BackgroundWorker;
 use crate::config::{
-    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_MESSAGES_MAX, MemberContext,
-    NodeConfig, UNCOMMITTED_BYTES_MAX,
+    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
+    INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig, UNCOMMITTED_BYTES_MAX,
 };
 use crate::core::Core;
 use crate::engine_dirs;
@@ -400,8 +400,10 @@ fn consensus_config(config: &NodeConfig, identity: &Identity, seed: u64) -> Conf
         heartbeat_ticks: config.heartbeat_ticks,
         append_bytes_max: APPEND_BYTES_MAX,
         inflight_messages_max: INFLIGHT_MESSAGES_MAX,
+        inflight_bytes_max: INFLIGHT_BYTES_MAX,
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
         cache_bytes_max: ENTRY_CACHE_BYTES_MAX,
+        lease_ticks: None,
     }
 }
 

@@ -432,6 +432,7 @@ fn entries_memberships_and_hard_state_survive_their_encoding() {
         NodeId(1),
         Member {
             context: Payload::from(&b"a"[..]),
+            priority: 3,
         },
     )]);
     let membership = Membership {
@@ -469,6 +470,10 @@ fn entries_memberships_and_hard_state_survive_their_encoding() {
     };
     assert_eq!(decode_hard_state(&encode_hard_state(&state)), Ok(state));
     assert_eq!(decode_membership(&[]), Ok(empty_membership()));
+    let ordinary = consensus::bootstrap(NodeId(7), Payload::from(&b"a"[..]));
+    let encoded = encode_membership(&ordinary);
+    assert_eq!(encoded.len(), 1 + 8 + 4 + (8 + 4 + 1) + (4 + 8) + 1);
+    assert_eq!(decode_membership(&encoded), Ok(ordinary));
     assert_eq!(decode_hard_state(&[9]), Err(CodecError::Version(9)));
 }
 

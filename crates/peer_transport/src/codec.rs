@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::{
-    AppendOutcome, Entry, EntryKind, Envelope, LogIndex, LogPosition, Member, Membership, Message,
-    NodeId, Payload, SnapshotMeta, Term,
+    AppendOutcome, DEFAULT_PRIORITY, Entry, EntryKind, Envelope, LogIndex, LogPosition, Member,
+    Membership, Message, NodeId, Payload, SnapshotMeta, Term,
 };
 
 use crate::frame::{FrameError, Kind};
@@ -342,6 +342,7 @@ fn membership_to_wire(membership: &Membership) -> wire::Membership {
         .map(|(id, member)| wire::Member {
             id: id.0,
             context: Bytes::from_owner(Arc::clone(&member.context)),
+            priority: (member.priority != DEFAULT_PRIORITY).then_some(member.priority),
         })
         .collect();
     wire::Membership {
@@ -366,6 +367,7 @@ fn membership_from_wire(
                 NodeId(member.id),
                 Member {
                     context: payload(&member.context),
+                    priority: member.priority.unwrap_or(DEFAULT_PRIORITY),
                 },
             )
         })

@@ -180,6 +180,9 @@ pub struct Member {
     pub id: u64,
     #[prost(bytes = "bytes", tag = "2")]
     pub context: Bytes,
+    /// The default priority when absent.
+    #[prost(uint32, optional, tag = "3")]
+    pub priority: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

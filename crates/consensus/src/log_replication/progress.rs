@@ -10,8 +10,6 @@ use crate::input::Config;
 use crate::log::Log;
 use crate::position::{LogIndex, LogPosition};
 
-/// Requests of full size that may be under way to one follower.
-const INFLIGHT_FULL_APPENDS_MAX: usize = 8;
 /// How long after its delivery a snapshot may take to be installed, in longest election timeouts.
 const INSTALL_ELECTION_TIMEOUTS: u32 = 10;
 
@@ -37,10 +35,7 @@ impl Window {
 
     fn is_full(&self, config: &Config) -> bool {
         self.requests.len() >= config.inflight_messages_max
-            || self.bytes
-                >= config
-                    .append_bytes_max
-                    .saturating_mul(INFLIGHT_FULL_APPENDS_MAX)
+            || self.bytes > 0 && self.bytes >= config.inflight_bytes_max
     }
 }
 

@@ -25,6 +25,18 @@ impl Membership {
         std::iter::once(&self.voters).chain(self.outgoing.as_ref())
     }
 
+    /// Whether two halves must agree.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        self.outgoing.is_some()
+    }
+
+    /// The election priority of a member; 0 of anybody else.
+    #[must_use]
+    pub fn priority(&self, id: NodeId) -> u32 {
+        self.members.get(&id).map_or(0, |member| member.priority)
+    }
+
     /// Whether `id` counts, in either half.
     #[must_use]
     pub fn is_voter(&self, id: NodeId) -> bool {

@@ -8,7 +8,7 @@ use super::*;
 use crate::position::LogIndex;
 
 fn context() -> Payload {
-    Arc::from(&b"host"[..])
+    Payload::from(&b"host"[..])
 }
 
 fn of(voters: &[u64], outgoing: Option<&[u64]>) -> Membership {
@@ -17,7 +17,7 @@ fn of(voters: &[u64], outgoing: Option<&[u64]>) -> Membership {
         .into_iter()
         .chain(set(outgoing.unwrap_or_default()));
     Membership {
-        members: all.map(|id| (id, Member { context: context() })).collect(),
+        members: all.map(|id| (id, Member::new(context()))).collect(),
         voters: set(voters),
         outgoing: outgoing.map(set),
         next_node_id: 10,
@@ -85,6 +85,7 @@ fn a_member_joins_as_a_learner_is_promoted_and_leaves() {
     let add = |id| MembershipChange::AddLearner {
         id: NodeId(id),
         context: context(),
+        priority: 1,
     };
     let one = bootstrap(NodeId(1), context());
     let two = one.changed(&add(2)).unwrap();
@@ -123,8 +124,7 @@ fn a_member_joins_as_a_learner_is_promoted_and_leaves() {
 #[test]
 fn there_are_at_most_seven_voters() {
     let mut full = of(&[1, 2, 3, 4, 5, 6, 7], None);
-    full.members
-        .insert(NodeId(8), Member { context: context() });
+    full.members.insert(NodeId(8), Member::new(context()));
     assert_eq!(
         full.changed(&MembershipChange::Promote(NodeId(8))),
         Err(MembershipRefusal::TooManyVoters)

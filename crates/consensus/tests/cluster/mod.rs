@@ -43,14 +43,7 @@ pub fn voters(count: u64) -> Membership {
     Membership {
         members: ids
             .iter()
-            .map(|id| {
-                (
-                    *id,
-                    Member {
-                        context: Arc::from(&b"host"[..]),
-                    },
-                )
-            })
+            .map(|id| (*id, Member::new(Arc::from(&b"host"[..]))))
             .collect(),
         voters: ids.iter().copied().collect(),
         outgoing: None,

@@ -16,14 +16,14 @@ fn bytes() -> impl Strategy<Value = Payload> {
 
 fn membership() -> impl Strategy<Value = Membership> {
     (
-        prop::collection::btree_map(any::<u64>(), bytes(), 0..7),
+        prop::collection::btree_map(any::<u64>(), (bytes(), 0..4_u32), 0..7),
         any::<[bool; 2]>(),
         any::<u64>(),
     )
         .prop_map(|(contexts, [all_vote, joint], next_node_id)| {
             let members: BTreeMap<NodeId, Member> = contexts
                 .into_iter()
-                .map(|(id, context)| (NodeId(id), Member { context }))
+                .map(|(id, (context, priority))| (NodeId(id), Member { context, priority }))
                 .collect();
             let ids: BTreeSet<NodeId> = members.keys().copied().collect();
             let voters = if all_vote {

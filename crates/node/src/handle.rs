@@ -215,8 +215,9 @@ impl Node {
 
     fn announce_once(&self, status: &NodeStatus, context: &MemberContext) {
         let request = JoinRequest {
-            directory_id: context.directory,
-            context: context.encode().to_vec(),
+            cluster_id: Some(status.cluster_id),
+            member: Some(status.id),
+            ..JoinRequest::fresh(context.directory, context.encode().to_vec())
         };
         if status.writable {
             let (reply, answer) = crossbeam_channel::bounded(1);

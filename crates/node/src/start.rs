@@ -278,10 +278,7 @@ fn identity<D: Disk>(
             .iter()
             .map(|address| PeerAddress(address.clone()))
             .collect();
-        let request = JoinRequest {
-            directory_id: directory,
-            context: context.encode().to_vec(),
-        };
+        let request = JoinRequest::fresh(directory, context.encode().to_vec());
         let (cluster_id, node_id) = ask_to_join(&addresses, &request)?;
         Identity {
             cluster_id,
@@ -322,13 +319,13 @@ fn ask_to_join(
             last: format!("redirected to {leader}"),
         }
         .into()),
-        JoinReply::NotNow { reason } | JoinReply::Refused { reason } => {
-            Err(peer_transport::TransportError::JoinTimedOut {
-                seconds: JOIN_TIMEOUT.as_secs(),
-                last: reason,
-            }
-            .into())
+        JoinReply::NotNow { reason }
+        | JoinReply::Refused { reason }
+        | JoinReply::Removed { reason } => Err(peer_transport::TransportError::JoinTimedOut {
+            seconds: JOIN_TIMEOUT.as_secs(),
+            last: reason,
         }
+        .into()),
     }
 }
 

@@ -93,6 +93,9 @@ pub fn encode_join(buffer: &mut Vec<u8>, request: &JoinRequest) {
     let message = wire::Join {
         directory_id: Bytes::copy_from_slice(&request.directory_id),
         context: Bytes::copy_from_slice(&request.context),
+        cluster_id: request.cluster_id.map(|id| Bytes::copy_from_slice(&id)),
+        member: request.member.map(|id| id.0),
+        replaces: request.replaces.map(|id| id.0),
     };
     encode_body(buffer, &message);
 }
@@ -103,6 +106,12 @@ pub fn decode_join(body: Bytes) -> Result<JoinRequest, FrameError> {
     Ok(JoinRequest {
         directory_id: sixteen(Kind::Join, &message.directory_id)?,
         context: message.context.to_vec(),
+        cluster_id: message
+            .cluster_id
+            .map(|id| sixteen(Kind::Join, &id))
+            .transpose()?,
+        member: message.member.map(NodeId),
+        replaces: message.replaces.map(NodeId),
     })
 }
 
@@ -121,6 +130,7 @@ pub fn encode_join_reply(buffer: &mut Vec<u8>, reply: &JoinReply) {
         JoinReply::Redirect { leader } => wire::JoinOutcome::Redirect(leader.0.clone()),
         JoinReply::NotNow { reason } => wire::JoinOutcome::NotNow(reason.clone()),
         JoinReply::Refused { reason } => wire::JoinOutcome::Refused(reason.clone()),
+        JoinReply::Removed { reason } => wire::JoinOutcome::Removed(reason.clone()),
     };
     encode_body(
         buffer,
@@ -144,6 +154,7 @@ pub fn decode_join_reply(body: Bytes) -> Result<JoinReply, FrameError> {
         }),
         Some(wire::JoinOutcome::NotNow(reason)) => Ok(JoinReply::NotNow { reason }),
         Some(wire::JoinOutcome::Refused(reason)) => Ok(JoinReply::Refused { reason }),
+        Some(wire::JoinOutcome::Removed(reason)) => Ok(JoinReply::Removed { reason }),
         None => Err(malformed(
             Kind::JoinReply,
             "an outcome this build does not know",

@@ -157,13 +157,33 @@ pub trait SnapshotSink: Send {
 /// The chunks of a snapshot to send; an error breaks the stream off.
 pub type SnapshotChunks = Box<dyn Iterator<Item = Result<Vec<u8>, String>> + Send>;
 
-/// A data directory that wants to become a member.
+/// A data directory that wants to become a member, or a member that says where it is reached now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRequest {
     /// Drawn once per data directory, so that asking again gives the same node id.
     pub directory_id: [u8; 16],
     /// The member's addresses, in the host's encoding.
     pub context: Vec<u8>,
+    /// The cluster it believes it belongs to; a member of another one refuses it. `None`: whichever is asked.
+    pub cluster_id: Option<ClusterId>,
+    /// The member that this directory already is.
+    pub member: Option<NodeId>,
+    /// The member whose data is lost and whose place this directory takes: it leaves as this one comes in.
+    pub replaces: Option<NodeId>,
+}
+
+impl JoinRequest {
+    /// What a directory that never belonged to any cluster asks.
+    #[must_use]
+    pub fn fresh(directory_id: [u8; 16], context: Vec<u8>) -> JoinRequest {
+        JoinRequest {
+            directory_id,
+            context,
+            cluster_id: None,
+            member: None,
+            replaces: None,
+        }
+    }
 }
 
 /// The answer to a [`JoinRequest`].
@@ -190,6 +210,11 @@ pub enum JoinReply {
     },
     /// Not admitted, and why.
     Refused {
+        /// Says what to do about it.
+        reason: String,
+    },
+    /// The member that the directory was has left the cluster for good.
+    Removed {
         /// Says what to do about it.
         reason: String,
     },

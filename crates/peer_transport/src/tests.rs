@@ -545,10 +545,7 @@ fn joining_follows_a_redirect_and_unreachable_members_are_passed_over() {
     follower
         .recorder
         .note(|seen| seen.redirect_to = Some(leader.address.clone()));
-    let request = JoinRequest {
-        directory_id: [5; 16],
-        context: b"addresses".to_vec(),
-    };
+    let request = JoinRequest::fresh([5; 16], b"addresses".to_vec());
     let nobody = TcpListener::bind("127.0.0.1:0")
         .expect("binds")
         .local_addr()
@@ -572,10 +569,7 @@ fn joining_nobody_times_out_with_the_last_error() {
         .local_addr()
         .expect("has one")
         .to_string();
-    let request = JoinRequest {
-        directory_id: [5; 16],
-        context: Vec::new(),
-    };
+    let request = JoinRequest::fresh([5; 16], Vec::new());
     let error = request_join(
         &[PeerAddress(nobody.clone())],
         &request,

@@ -255,11 +255,17 @@ pub struct Join {
     pub directory_id: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub context: Bytes,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub cluster_id: Option<Bytes>,
+    #[prost(uint64, optional, tag = "4")]
+    pub member: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub replaces: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct JoinReply {
-    #[prost(oneof = "JoinOutcome", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "JoinOutcome", tags = "1, 2, 3, 4, 5")]
     pub outcome: Option<JoinOutcome>,
 }
 
@@ -273,6 +279,8 @@ pub enum JoinOutcome {
     Refused(String),
     #[prost(string, tag = "4")]
     NotNow(String),
+    #[prost(string, tag = "5")]
+    Removed(String),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

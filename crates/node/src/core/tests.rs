@@ -165,10 +165,7 @@ fn the_log_goes_on_where_a_snapshot_under_way_will_end() {
     let start = 5 * SLOW_FOLLOWER_ENTRIES_MAX;
     let mut core = core(start, &[OWN]);
     lead(&mut core);
-    let request = JoinRequest {
-        directory_id: [9; 16],
-        context: b"new".to_vec(),
-    };
+    let request = JoinRequest::fresh([9; 16], b"new".to_vec());
     let (reply, _answer) = crossbeam_channel::bounded(1);
     step(&mut core, Event::Join { request, reply }, 0);
     let asked_at = core.replica.commit();

@@ -150,13 +150,18 @@ proptest! {
 
 #[test]
 fn join_messages_round_trip() {
-    let request = JoinRequest {
-        directory_id: [7; 16],
-        context: b"here".to_vec(),
+    let fresh = JoinRequest::fresh([7; 16], b"here".to_vec());
+    let known = JoinRequest {
+        cluster_id: Some([1; 16]),
+        member: Some(NodeId(3)),
+        replaces: Some(NodeId(2)),
+        ..fresh.clone()
     };
-    let mut buffer = Vec::new();
-    encode_join(&mut buffer, &request);
-    assert_eq!(decode_join(buffer.into()).expect("decodes"), request);
+    for request in [fresh, known] {
+        let mut buffer = Vec::new();
+        encode_join(&mut buffer, &request);
+        assert_eq!(decode_join(buffer.into()).expect("decodes"), request);
+    }
     for reply in [
         JoinReply::Accepted {
             cluster_id: [9; 16],
@@ -171,6 +176,9 @@ fn join_messages_round_trip() {
         },
         JoinReply::Refused {
             reason: "no".to_owned(),
+        },
+        JoinReply::Removed {
+            reason: "gone".to_owned(),
         },
     ] {
         let mut buffer = Vec::new();
@@ -187,6 +195,7 @@ fn an_id_of_the_wrong_length_is_malformed() {
         &wire::Join {
             directory_id: Bytes::from_static(b"short"),
             context: Bytes::new(),
+            ..Default::default()
         },
     );
     assert!(matches!(

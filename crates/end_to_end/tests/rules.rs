@@ -26,8 +26,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("server", &["node", "document", "state_machine", "platform"]),
+    (
+        "simulator",
+        &[
+            "consensus",
+            "platform",
+            "storage_engine",
+            "state_machine",
+            "peer_transport",
+            "node",
+        ],
+    ),
     ("benchmarks", &["server", "node", "document", "platform"]),
-    ("end_to_end", &["server", "node", "document", "platform"]),
+    (
+        "end_to_end",
+        &["server", "node", "document", "platform", "simulator"],
+    ),
 ];
 /// Third-party crates of the deterministic parts; nothing else may come in.
 const THIRD_PARTY: &[(&str, &[&str])] = &[

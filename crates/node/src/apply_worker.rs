@@ -17,7 +17,7 @@ use crate::applied_waiters::AppliedWaiters;
 use crate::config::MemberContext;
 use crate::engine_dirs;
 use crate::entry_codec::encode_membership;
-use crate::events::{ApplyWork, Event, ProposeOutcome, Staged, Waiter};
+use crate::events::{ApplyWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter};
 use crate::mailbox::Mailbox;
 
 /// Entries after which waiting reads are let through, so that a long batch does not hold them up.
@@ -92,7 +92,7 @@ impl<D: Disk> ApplyWorker<D> {
             EntryKind::Membership(membership) => {
                 self.machine
                     .apply_membership(index, term, &encode_membership(&membership));
-                self.answer_join(waiter, &membership);
+                self.answer_change(index, waiter, &membership);
             }
             EntryKind::Command(payload) => {
                 let reply = self.machine.apply(index, term, &payload)?;
@@ -104,9 +104,11 @@ impl<D: Disk> ApplyWorker<D> {
         Ok(())
     }
 
-    fn answer_join(&self, waiter: Waiter, membership: &Membership) {
-        let Waiter::Join { directory, reply } = waiter else {
-            return;
+    fn answer_change(&self, index: u64, waiter: Waiter, membership: &Membership) {
+        let (directory, reply) = match waiter {
+            Waiter::Join { directory, reply } => (directory, reply),
+            Waiter::Change(done) => return done(MembershipOutcome::Applied { index }),
+            Waiter::Client(_) | Waiter::Nobody => return,
         };
         let admitted = membership
             .members

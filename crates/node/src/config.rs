@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use consensus::Payload;
+use consensus::{DEFAULT_PRIORITY, Payload};
 
 /// Settings of one replica.
 #[derive(Debug, Clone)]
@@ -30,7 +30,20 @@ pub struct NodeConfig {
     pub cache_bytes: u64,
     /// Entries kept in the log behind the durable applied index for members that were away.
     pub log_retained_entries: u64,
+    /// Who leads if it can: members of a higher priority are handed the lead; 0 never leads.
+    pub priority: u32,
+    /// Reads without a round of messages, while clocks are to be trusted; all members must have it alike.
+    pub leases: bool,
+    /// The newest formats this node lets others write: [`FEATURE_LEVEL`], unless it plays an older version.
+    pub feature_level: u32,
 }
+
+/// The newest formats that this program reads. A cluster uses what all of its members read.
+pub const FEATURE_LEVEL: u32 = 2;
+/// From this level on there are joint memberships, election priorities and replacements.
+pub const FEATURE_LEVEL_MEMBERSHIP: u32 = 2;
+/// The level of a member that says none: the first.
+const FEATURE_LEVEL_FIRST: u32 = 1;
 
 /// Most proposals and reads that may wait for the core thread.
 pub const INBOX_ITEMS_MAX: usize = 16_384;
@@ -75,6 +88,9 @@ impl NodeConfig {
             memtable_bytes: 16 << 20,
             cache_bytes: 32 << 20,
             log_retained_entries: 50_000,
+            priority: DEFAULT_PRIORITY,
+            leases: false,
+            feature_level: FEATURE_LEVEL,
         }
     }
 }
@@ -90,25 +106,56 @@ pub struct Addresses {
     pub admin: String,
 }
 
-/// A member's record: its addresses and the identity of its data directory.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A member's record: its addresses, the identity of its data directory, and what it can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberContext {
     /// Random identity of the member's data directory; makes a repeated join the same join.
     pub directory: [u8; 16],
     /// Where it is reached.
     pub addresses: Addresses,
+    /// The newest formats it reads.
+    pub feature_level: u32,
+    /// The election priority it asks for.
+    pub priority: u32,
+}
+
+impl Default for MemberContext {
+    fn default() -> Self {
+        MemberContext {
+            directory: [0; 16],
+            addresses: Addresses::default(),
+            feature_level: FEATURE_LEVEL_FIRST,
+            priority: DEFAULT_PRIORITY,
+        }
+    }
 }
 
 impl MemberContext {
+    /// What a node of these settings says of itself.
+    pub fn of(config: &NodeConfig, directory: [u8; 16]) -> Self {
+        MemberContext {
+            directory,
+            addresses: config.advertise.clone(),
+            feature_level: config.feature_level,
+            priority: config.priority,
+        }
+    }
+
     /// `key=value` lines; unknown keys are left to newer versions.
     pub fn encode(&self) -> Payload {
-        let text = format!(
+        let mut text = format!(
             "directory={}\nclient={}\npeer={}\nadmin={}\n",
             crate::identity::hex(&self.directory),
             self.addresses.client,
             self.addresses.peer,
             self.addresses.admin
         );
+        if self.feature_level != FEATURE_LEVEL_FIRST {
+            text.push_str(&format!("feature_level={}\n", self.feature_level));
+        }
+        if self.priority != DEFAULT_PRIORITY {
+            text.push_str(&format!("priority={}\n", self.priority));
+        }
         text.into_bytes().into()
     }
 
@@ -124,6 +171,10 @@ impl MemberContext {
                 "client" => context.addresses.client = value.to_owned(),
                 "peer" => context.addresses.peer = value.to_owned(),
                 "admin" => context.addresses.admin = value.to_owned(),
+                "feature_level" => {
+                    context.feature_level = value.parse().unwrap_or(FEATURE_LEVEL_FIRST)
+                }
+                "priority" => context.priority = value.parse().unwrap_or(DEFAULT_PRIORITY),
                 _ => {}
             }
         }

@@ -7,22 +7,23 @@
 //! Assumes: the caller carries out [`Outputs`] in the order `install`, `log`, `send_now`, `apply`, and feeds back
 //! `Durable` and `Applied`.
 
+mod members;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
-    Entry, Envelope, Fetch, Input, LogIndex, LogPosition, MembershipChange, Message, NodeId,
-    Proposal, ProposalId, ProposalResult, ReadTicket, Replica, RoleName,
+    Entry, Envelope, Fetch, Input, LogIndex, LogPosition, Message, NodeId, Proposal, ProposalId,
+    ProposalResult, ReadTicket, Replica, RoleName,
 };
-use peer_transport::{JoinReply, JoinRequest, PeerAddress};
+use peer_transport::{JoinReply, PeerAddress};
 
 use crate::backlog::Backlog;
-use crate::config::{LEARNER_LAG_MAX, MemberContext, SLOW_FOLLOWER_ENTRIES_MAX};
-use crate::events::{
-    ApplyWork, Event, LogWork, ProposeOutcome, ReadDone, ReadError, Staged, Waiter,
-};
+use crate::config::SLOW_FOLLOWER_ENTRIES_MAX;
 
-/// Most peers whose own word about their address is kept.
-const INTRODUCED_MAX: usize = 64;
+use crate::events::{
+    ApplyWork, Event, LogWork, MembershipOutcome, ProposeOutcome, ReadDone, ReadError, Staged,
+    Waiter,
+};
 
 /// A call to make once the effects are on their way.
 pub(crate) type Answer = Box<dyn FnOnce() + Send>;
@@ -65,6 +66,14 @@ pub(crate) struct Core {
     /// Where members said they are reached when they connected: newer than the membership, which a joining node has
     /// not received yet when it must answer the leader.
     introduced: BTreeMap<NodeId, PeerAddress>,
+    /// Members that have left and are still to be told.
+    departed: BTreeMap<NodeId, PeerAddress>,
+    /// What this program reads.
+    feature_level: u32,
+    /// Who waits for the membership that follows a joint one.
+    joint: Waiter,
+    told_removed: bool,
+    was_removed: bool,
     was_writable: bool,
     stopping: bool,
 }
@@ -73,6 +82,7 @@ impl Core {
     pub fn new(
         replica: Replica,
         cluster_id: [u8; 16],
+        feature_level: u32,
         log_retained_entries: u64,
         flushed: LogIndex,
     ) -> Self {
@@ -92,6 +102,11 @@ impl Core {
             removed,
             snapshots: BTreeMap::new(),
             introduced: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            feature_level,
+            joint: Waiter::Nobody,
+            told_removed: false,
+            was_removed: false,
             was_writable: false,
             stopping: false,
         }
@@ -108,32 +123,6 @@ impl Core {
             && !self.stopping
             && !self.replica.transferring()
             && self.replica.term_at(self.replica.commit()) == Some(self.replica.term())
-    }
-
-    /// Where the other members are reached.
-    pub fn peer_addresses(&self) -> BTreeMap<NodeId, PeerAddress> {
-        let members = self.replica.membership().members.iter();
-        let mut addresses: BTreeMap<NodeId, PeerAddress> = members
-            .map(|(id, member)| {
-                (
-                    *id,
-                    PeerAddress(MemberContext::decode(&member.context).addresses.peer),
-                )
-            })
-            .chain(self.introduced.clone())
-            .filter(|(_, address)| !address.0.is_empty())
-            .collect();
-        addresses.remove(&self.replica.id());
-        addresses
-    }
-
-    fn introduced(&mut self, peer: NodeId, address: PeerAddress, out: &mut Outputs) {
-        let known = self.peer_addresses();
-        let room = self.introduced.len() < INTRODUCED_MAX || self.introduced.contains_key(&peer);
-        if room && !address.0.is_empty() && known.get(&peer) != Some(&address) {
-            self.introduced.insert(peer, address);
-            out.status_changed = true;
-        }
     }
 
     /// Refuses new work from now on; what is under way still ends.
@@ -163,7 +152,7 @@ impl Core {
         let effects = self.replica.step_all(inputs);
         self.carry_out(effects, staged, &mut out);
         self.drop_waiters_of_a_lost_leadership(&mut out);
-        self.note_writable(&mut out);
+        self.note_changes(&mut out);
         out
     }
 
@@ -175,6 +164,9 @@ impl Core {
                     Some(Box::new(move || done(ProposeOutcome::Stopping)))
                 }
                 Event::Read { done } => Some(Box::new(move || done(Err(ReadError::Stopping)))),
+                Event::ChangeMembership { done, .. } => {
+                    Some(Box::new(move || done(MembershipOutcome::Stopping)))
+                }
                 _ => None,
             }
         });
@@ -190,6 +182,8 @@ impl Core {
         for (_, waiter) in std::mem::take(&mut self.appended) {
             answer(waiter, ProposeOutcome::Unknown, &mut out);
         }
+        let joint = std::mem::replace(&mut self.joint, Waiter::Nobody);
+        answer(joint, ProposeOutcome::Unknown, &mut out);
         for (_, done) in std::mem::take(&mut self.reads) {
             out.answers
                 .push(Box::new(move || done(Err(ReadError::Stopping))));
@@ -253,11 +247,15 @@ impl Core {
                 self.remove_log_prefix(out);
             }
             Event::LogRemoved(position) => inputs.push(Input::LogCompacted(position)),
-            Event::TransferLeadership => {
+            Event::TransferLeadership { to } => {
                 if self.replica.role() == RoleName::Leader {
-                    inputs.push(Input::TransferLeadership { to: None });
+                    inputs.push(Input::TransferLeadership { to });
                 }
             }
+            Event::ChangeMembership { change, done } => {
+                self.change_membership(change, done, inputs, out);
+            }
+            Event::Removed => self.told_removed(out),
             Event::Introduced { peer, address } => self.introduced(peer, address, out),
             Event::Fault(_) | Event::Stop => {}
         }
@@ -307,100 +305,6 @@ impl Core {
         match inputs.last_mut() {
             Some(Input::Read(batch)) => batch.push(ticket),
             _ => inputs.push(Input::Read(vec![ticket])),
-        }
-    }
-
-    /// Admits a data directory: the same directory always gets the same id, new addresses are recorded.
-    fn join(
-        &mut self,
-        request: JoinRequest,
-        reply: crossbeam_channel::Sender<JoinReply>,
-        inputs: &mut Vec<Input>,
-        out: &mut Outputs,
-    ) {
-        let mut say = |answer: JoinReply| {
-            let reply = reply.clone();
-            out.answers
-                .push(Box::new(move || drop(reply.try_send(answer))));
-        };
-        if self.replica.role() != RoleName::Leader || self.stopping {
-            let membership = self.replica.membership();
-            let leader = self
-                .replica
-                .leader()
-                .and_then(|id| membership.members.get(&id));
-            say(match leader {
-                Some(member) if self.replica.role() != RoleName::Leader => JoinReply::Redirect {
-                    leader: PeerAddress(MemberContext::decode(&member.context).addresses.peer),
-                },
-                _ => JoinReply::NotNow {
-                    reason: "the cluster has no leader at the moment".to_owned(),
-                },
-            });
-            return;
-        }
-        let context: consensus::Payload = request.context.into();
-        let membership = self.replica.membership();
-        let known = membership.members.iter().find(|(_, member)| {
-            MemberContext::decode(&member.context).directory == request.directory_id
-        });
-        let change = match known {
-            Some((id, member)) if member.context == context => {
-                say(self.accepted(*id));
-                return;
-            }
-            Some((id, member)) => MembershipChange::UpdateContext {
-                id: *id,
-                context,
-                priority: member.priority,
-            },
-            None => MembershipChange::AddLearner {
-                id: NodeId(membership.next_node_id),
-                context,
-                priority: consensus::DEFAULT_PRIORITY,
-            },
-        };
-        let id = self.next_proposal(Waiter::Join {
-            directory: request.directory_id,
-            reply,
-        });
-        inputs.push(Input::ProposeMembership { id, change });
-    }
-
-    fn accepted(&self, id: NodeId) -> JoinReply {
-        let context = crate::entry_codec::encode_membership(self.replica.membership());
-        JoinReply::Accepted {
-            cluster_id: self.cluster_id,
-            node_id: id,
-            context,
-        }
-    }
-
-    /// A learner that has caught up becomes a voter without anybody asking.
-    fn promote_caught_up_learner(&mut self, inputs: &mut Vec<Input>) {
-        if !self.writable() {
-            return;
-        }
-        let membership = self.replica.membership();
-        if membership.members.len() == membership.voters.len()
-            || membership != self.replica.committed_membership()
-        {
-            return;
-        }
-        let last = self.replica.last().index.0;
-        let caught_up = self.replica.progress().into_iter().find(|(id, progress)| {
-            !membership.voters.contains(id)
-                && progress.recently_active
-                && progress
-                    .match_index
-                    .is_some_and(|index| index.0 + LEARNER_LAG_MAX >= last)
-        });
-        if let Some((learner, _)) = caught_up {
-            let id = self.next_proposal(Waiter::Nobody);
-            inputs.push(Input::ProposeMembership {
-                id,
-                change: MembershipChange::Promote(learner),
-            });
         }
     }
 
@@ -454,15 +358,7 @@ impl Core {
                     answer(waiter, ProposeOutcome::NotLeader { leader }, out)
                 }
                 ProposalResult::Overloaded => answer(waiter, ProposeOutcome::Overloaded, out),
-                ProposalResult::Refused(refusal) => {
-                    if let Waiter::Join { reply, .. } = waiter {
-                        let reason =
-                            format!("the change of membership cannot be made now: {refusal:?}");
-                        out.answers.push(Box::new(move || {
-                            drop(reply.try_send(JoinReply::NotNow { reason }))
-                        }));
-                    }
-                }
+                ProposalResult::Refused(refusal) => self.refuse(waiter, refusal, out),
             }
         }
         if let Some(meta) = effects.install_snapshot {
@@ -493,6 +389,7 @@ impl Core {
         out.send_now.extend(effects.send_now);
         for entry in effects.apply {
             let waiter = self.waiter_of(&entry, out);
+            let waiter = self.hand_on(&entry, waiter, out);
             self.backlog.applying(entry.index, entry.bytes());
             out.apply.push(ApplyWork::Entry { entry, waiter });
         }
@@ -534,18 +431,25 @@ impl Core {
     }
 
     fn drop_waiters_of_a_lost_leadership(&mut self, out: &mut Outputs) {
-        if self.replica.role() == RoleName::Leader || self.appended.is_empty() {
+        let joint_waits = !matches!(self.joint, Waiter::Nobody);
+        if self.replica.role() == RoleName::Leader || (self.appended.is_empty() && !joint_waits) {
             return;
         }
+        let joint = std::mem::replace(&mut self.joint, Waiter::Nobody);
+        answer(joint, ProposeOutcome::Unknown, out);
         for (_, waiter) in std::mem::take(&mut self.appended) {
             answer(waiter, ProposeOutcome::Unknown, out);
         }
     }
 
-    fn note_writable(&mut self, out: &mut Outputs) {
-        let writable = self.writable();
-        out.status_changed |= writable != self.was_writable;
-        self.was_writable = writable;
+    /// What the status shows besides what consensus says of itself.
+    fn note_changes(&mut self, out: &mut Outputs) {
+        let (writable, removed) = (self.writable(), self.removed());
+        out.status_changed |= writable != self.was_writable || removed != self.was_removed;
+        (self.was_writable, self.was_removed) = (writable, removed);
+        if out.status_changed {
+            self.note_departures();
+        }
     }
 }
 
@@ -563,6 +467,17 @@ fn answer(waiter: Waiter, outcome: ProposeOutcome, out: &mut Outputs) {
             out.answers.push(Box::new(move || {
                 drop(reply.try_send(JoinReply::NotNow { reason }))
             }));
+        }
+        Waiter::Change(done) => {
+            let outcome = match outcome {
+                ProposeOutcome::NotLeader { leader } => MembershipOutcome::NotLeader { leader },
+                ProposeOutcome::Overloaded => MembershipOutcome::NotLeader { leader: None },
+                ProposeOutcome::Stopping => MembershipOutcome::Stopping,
+                ProposeOutcome::Unknown | ProposeOutcome::Applied { .. } => {
+                    MembershipOutcome::Unknown
+                }
+            };
+            out.answers.push(Box::new(move || done(outcome)));
         }
         Waiter::Nobody => {}
     }

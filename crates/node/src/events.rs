@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use consensus::{
-    Entry, Envelope, LogIndex, LogPosition, NodeId, Payload, Persist, PersistPosition, SnapshotMeta,
+    Entry, Envelope, LogIndex, LogPosition, MembershipChange, MembershipRefusal, NodeId, Payload,
+    Persist, PersistPosition, SnapshotMeta,
 };
 use crossbeam_channel::Sender;
 use peer_transport::{JoinReply, JoinRequest, PeerAddress};
@@ -32,6 +33,39 @@ pub enum ProposeOutcome {
     Stopping,
 }
 
+/// How a change of the members ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembershipOutcome {
+    /// Committed and applied: the last of its memberships, if it took two.
+    Applied {
+        /// The log index of that membership.
+        index: u64,
+    },
+    /// This member does not lead, or is handing over; nothing was proposed.
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// It cannot be made, or not now.
+    Refused(MembershipRefusal),
+    /// A member could not read it; nothing was proposed.
+    TooOld {
+        /// Which member.
+        member: NodeId,
+        /// The level it reads.
+        level: u32,
+        /// The level it would have to read.
+        needed: u32,
+    },
+    /// Leadership was lost after the proposal was made: it may or may not take effect.
+    Unknown,
+    /// The node is stopping; nothing was proposed.
+    Stopping,
+}
+
+/// Called once with the outcome of a change, on a thread of the node: it must be quick.
+pub type MembershipDone = Box<dyn FnOnce(MembershipOutcome) + Send>;
+
 /// Why a read cannot be served here and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadError {
@@ -55,6 +89,8 @@ pub(crate) enum Waiter {
         directory: [u8; 16],
         reply: Sender<JoinReply>,
     },
+    /// An operator's change of the members.
+    Change(MembershipDone),
     /// The node's own housekeeping: nobody.
     Nobody,
 }
@@ -97,7 +133,16 @@ pub(crate) enum Event {
     Sealed(LogIndex),
     Flushed(LogIndex),
     LogRemoved(LogPosition),
-    TransferLeadership,
+    TransferLeadership {
+        /// `None`: the best one.
+        to: Option<NodeId>,
+    },
+    ChangeMembership {
+        change: MembershipChange,
+        done: MembershipDone,
+    },
+    /// Another member said that this one was removed.
+    Removed,
     Fault(String),
     Stop,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::{Payload, RoleName};
+use consensus::{MembershipChange, NodeId, Payload, RoleName};
 use parking_lot::{Mutex, RwLock};
 use peer_transport::{JoinRequest, PeerAddress, PeerHealth, Transport};
 use state_machine::Reader;
@@ -13,7 +13,9 @@ use state_machine::Reader;
 use crate::applied_waiters::AppliedWaiters;
 use crate::config::MemberContext;
 use crate::error::ExitReason;
-use crate::events::{Event, ProposeDone, ProposeOutcome, ReadDone, ReadError};
+use crate::events::{
+    Event, MembershipDone, MembershipOutcome, ProposeDone, ProposeOutcome, ReadDone, ReadError,
+};
 use crate::housekeeping::ClientDrivesBuild;
 use crate::inbound::RequestHandler;
 use crate::status::{Gauges, Indices, NodeStatus, Observer, StatusBoard};
@@ -137,7 +139,27 @@ impl Node {
 
     /// Hands leadership to the most caught-up voter, if this member leads and there is one.
     pub fn transfer_leadership(&self) {
-        self.parts.inboxes.core.push(Event::TransferLeadership);
+        self.transfer_leadership_to(None);
+    }
+
+    /// Hands leadership to this voter, or to the best one, if this member leads.
+    pub fn transfer_leadership_to(&self, to: Option<NodeId>) {
+        self.parts
+            .inboxes
+            .core
+            .push(Event::TransferLeadership { to });
+    }
+
+    /// Changes who is a member; `done` is called exactly once, when the change is applied here or known to have failed.
+    /// To ask again for a change that was made is safe: it is refused.
+    pub fn change_membership(&self, change: MembershipChange, done: MembershipDone) {
+        let event = Event::ChangeMembership { change, done };
+        if let Err(Event::ChangeMembership { done, .. }) = self.parts.inboxes.core.offer(event) {
+            done(self.refusal(
+                MembershipOutcome::NotLeader { leader: None },
+                MembershipOutcome::Stopping,
+            ));
+        }
     }
 
     /// Stops cleanly: hands leadership over first, works off what is committed, flushes. Returns when it has ended.

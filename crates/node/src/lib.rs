@@ -37,10 +37,14 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Addresses, MemberContext, NodeConfig};
-pub use consensus::{NodeId, RoleName, Term};
+pub use config::{Addresses, FEATURE_LEVEL, MemberContext, NodeConfig};
+pub use consensus::{
+    Membership, MembershipChange, MembershipRefusal, NodeId, RoleName, Term, VOTERS_MAX,
+};
 pub use error::{ExitReason, StartError};
-pub use events::{ProposeDone, ProposeOutcome, ReadDone, ReadError};
+pub use events::{
+    MembershipDone, MembershipOutcome, ProposeDone, ProposeOutcome, ReadDone, ReadError,
+};
 pub use handle::Node;
 pub use housekeeping::ClientDrivesBuild;
 pub use identity::hex;

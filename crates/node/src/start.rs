@@ -23,7 +23,7 @@ use crate::applied_waiters::AppliedWaiters;
 use crate::apply_worker::{ApplyWorker, OpenEngine};
 use crate::background::BackgroundWorker;
 use crate::config::{
-    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
+    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, FEATURE_LEVEL, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
     INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig, UNCOMMITTED_BYTES_MAX,
 };
 use crate::core::Core;
@@ -74,10 +74,7 @@ impl Node {
         let lock = take_directory(&disk, &config.data_dir)?;
         let listener = peer_transport::bind(&config.peer_listen)?;
         let identity = identity(&disk, &config, &*entropy)?;
-        let context = MemberContext {
-            directory: identity.directory,
-            addresses: config.advertise.clone(),
-        };
+        let context = MemberContext::of(&config, identity.directory);
 
         let core_inbox = Arc::new(Mailbox::new(INBOX_ITEMS_MAX));
         let engine_root = config.data_dir.join("engine");
@@ -93,6 +90,7 @@ impl Node {
         let core = Core::new(
             replica,
             identity.cluster_id,
+            config.feature_level,
             config.log_retained_entries,
             LogIndex(machine.applied().index),
         );
@@ -269,10 +267,7 @@ fn identity<D: Disk>(
         }
     } else {
         let directory = joining_directory(disk, config, entropy)?;
-        let context = MemberContext {
-            directory,
-            addresses: config.advertise.clone(),
-        };
+        let context = MemberContext::of(config, directory);
         let addresses: Vec<PeerAddress> = config
             .join
             .iter()
@@ -381,7 +376,7 @@ fn start_transport<D: Disk>(
         node_id: identity.node_id,
         advertise: PeerAddress(advertise.to_owned()),
         listener,
-        feature_level: 1,
+        feature_level: FEATURE_LEVEL,
         entropy,
         limits: peer_transport::Limits::default(),
     };
@@ -553,6 +548,7 @@ fn initial_status(identity: &Identity, replica: &Replica) -> NodeStatus {
         leader: None,
         writable: false,
         membership: replica.membership().clone(),
+        removed: false,
         revision: 0,
     }
 }

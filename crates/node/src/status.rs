@@ -25,6 +25,8 @@ pub struct NodeStatus {
     pub writable: bool,
     /// The latest membership in its log.
     pub membership: Membership,
+    /// This member was removed from the cluster; all it can do is to stop.
+    pub removed: bool,
     /// Grows by one with every change of this record.
     pub revision: u64,
 }
@@ -132,6 +134,7 @@ mod tests {
             leader: None,
             writable: false,
             membership: crate::entry_codec::empty_membership(),
+            removed: false,
             revision: 0,
         }
     }

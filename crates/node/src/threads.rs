@@ -197,6 +197,7 @@ impl<C: Clock> CoreThread<C> {
             leader: replica.leader(),
             writable: self.core.writable(),
             membership,
+            removed: self.core.removed(),
             revision: old.revision,
         });
     }

@@ -7,8 +7,10 @@ use consensus::{
     Recovered, Term,
 };
 
+use peer_transport::JoinRequest;
+
 use super::*;
-use crate::config::UNAPPLIED_BYTES_MAX;
+use crate::config::{FEATURE_LEVEL, UNAPPLIED_BYTES_MAX};
 use crate::events::ProposeDone;
 
 const OWN: NodeId = NodeId(1);
@@ -37,7 +39,7 @@ fn core(log_start: u64, voters: &[NodeId]) -> Core {
             entries: Vec::new(),
         },
     );
-    let mut core = Core::new(replica, [0; 16], 1, index);
+    let mut core = Core::new(replica, [0; 16], FEATURE_LEVEL, 1, index);
     drop(core.begin(first));
     core
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use consensus::{Entry, LogIndex, LogPosition, NodeId, SnapshotMeta, Term};
 use parking_lot::RwLock;
+use peer_transport::SnapshotSource;
 use state_machine::{Export, Reader};
 use write_ahead_log::WalReader;
 
@@ -79,6 +80,7 @@ impl BackgroundWorker {
             membership,
         };
         let chunks = export.map(|chunk| chunk.map_err(|fault| fault.to_string()));
+        let source: SnapshotSource = Box::new(|_| Ok(Box::new(chunks)));
         let core = self.core.clone();
         let done = Box::new(move |delivered| {
             core.push(Event::SnapshotSent {
@@ -87,7 +89,7 @@ impl BackgroundWorker {
                 delivered,
             })
         });
-        self.peers.send_snapshot(to, meta, Box::new(chunks), done);
+        self.peers.send_snapshot(to, meta, source, done);
         Ok(())
     }
 }

@@ -122,6 +122,10 @@ struct Sink {
 }
 
 impl SnapshotSink for Sink {
+    fn progress(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.import.chunk(bytes).map_err(|error| error.to_string())
     }

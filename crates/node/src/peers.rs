@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use consensus::{Envelope, GroupId, NodeId, SnapshotMeta};
-use peer_transport::{PeerAddress, SnapshotChunks, Transport};
+use peer_transport::{PeerAddress, SnapshotSource, Transport};
 
 /// The only group there is so far; every frame and log record carries it (DESIGN §8).
 pub const GROUP: GroupId = GroupId(1);
@@ -23,7 +23,7 @@ pub trait Peers: Send + Sync + 'static {
         &self,
         to: NodeId,
         meta: SnapshotMeta,
-        chunks: SnapshotChunks,
+        source: SnapshotSource,
         done: SnapshotDone,
     );
 }
@@ -41,9 +41,9 @@ impl Peers for Transport {
         &self,
         to: NodeId,
         meta: SnapshotMeta,
-        chunks: SnapshotChunks,
+        source: SnapshotSource,
         done: SnapshotDone,
     ) {
-        Transport::send_snapshot(self, GROUP, to, meta, chunks, done);
+        Transport::send_snapshot(self, GROUP, to, meta, source, done);
     }
 }

@@ -28,6 +28,9 @@ pub enum ConnectionError {
     /// The other side declined.
     #[error("{0}")]
     Refused(String),
+    /// What was to be sent could not be read.
+    #[error("{0}")]
+    Source(String),
     /// From the system.
     #[error(transparent)]
     Io(#[from] io::Error),

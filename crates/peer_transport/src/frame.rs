@@ -33,8 +33,8 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 pub const GREETING_BYTES_MAX: usize = 256 << 10;
 /// A batch of messages is split into frames of about this size.
 pub const BATCH_BYTES_TARGET: usize = 1 << 20;
-/// Largest chunk of a snapshot.
-pub const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// Largest chunk of a snapshot: the largest document (16 MiB) in one piece, and room.
+pub const CHUNK_BYTES_MAX: usize = 32 << 20;
 
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(CHUNK_BYTES_MAX < BODY_BYTES_MAX && BATCH_BYTES_TARGET < BODY_BYTES_MAX);
@@ -67,6 +67,14 @@ pub enum Kind {
     Request = 11,
     /// The answer to `Request`.
     Reply = 12,
+    /// What the receiver of a snapshot has already.
+    SnapshotResume = 13,
+    /// How far the receiver of a snapshot has come.
+    SnapshotAcknowledged = 14,
+    /// Asks for an answer, to see how long it takes.
+    Ping = 15,
+    /// The answer to `Ping`, with its body.
+    Pong = 16,
 }
 
 impl Kind {
@@ -85,6 +93,10 @@ impl Kind {
             JoinReply,
             Request,
             Reply,
+            SnapshotResume,
+            SnapshotAcknowledged,
+            Ping,
+            Pong,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }

@@ -1,15 +1,41 @@
 //! What is known of each peer's connection, for status pages and metrics. Decides nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::PeerAddress;
 
-/// The state of the connection to one peer, and counts since the transport started.
+/// How a peer is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// Being dialled, nothing has failed yet.
+    Connecting,
+    /// Both connections to it stand and it was heard from lately.
+    Connected,
+    /// The connections to it stand, but it answers nothing: cut off by the network, paused or overwhelmed.
+    Silent,
+    /// It cannot be connected to at the moment.
+    Unreachable,
+}
+
+impl std::fmt::Display for PeerState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            PeerState::Connecting => "connecting",
+            PeerState::Connected => "connected",
+            PeerState::Silent => "silent",
+            PeerState::Unreachable => "unreachable",
+        })
+    }
+}
+
+/// The state of the connections to one peer, and counts since the transport started.
 #[derive(Clone, Debug)]
 pub struct PeerHealth {
     /// Where it is dialled.
     pub address: PeerAddress,
-    /// Whether the connection to it stands (its handshake has succeeded).
+    /// How it is reached.
+    pub state: PeerState,
+    /// Whether the connections to it stand (their handshakes have succeeded).
     pub connected: bool,
     /// When `connected` last changed, or when the peer was first known.
     pub since: Instant,
@@ -23,6 +49,8 @@ pub struct PeerHealth {
     pub messages_sent: u64,
     /// Messages dropped: the queue was full, or the connection broke with them unsent.
     pub messages_dropped: u64,
-    /// When its last message arrived.
+    /// When its last message, or answer to a ping, arrived.
     pub last_heard: Option<Instant>,
+    /// How long it took to answer the last ping; asked once a second.
+    pub round_trip: Option<Duration>,
 }

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use consensus::{Envelope, GroupId, NodeId};
 
 use crate::connection::{self, ConnectionError, FrameReader};
-use crate::frame::{BODY_BYTES_MAX, FrameError, GREETING_BYTES_MAX, Kind};
+use crate::frame::{
+    self, BATCH_BYTES_TARGET, BODY_BYTES_MAX, Frame, FrameError, GREETING_BYTES_MAX, Kind,
+};
 use crate::transport::{Shared, spawn};
 use crate::wire::Purpose;
 use crate::{codec, handshake, request, snapshot_stream};
 
+/// Largest body on a connection for small messages: a batch of them.
+const MESSAGES_BODY_BYTES_MAX: usize = 2 * BATCH_BYTES_TARGET;
 /// Bytes of an unfinished message above which it counts as large.
 const HEARD_BYTES_MIN: usize = 256 << 10;
 /// How often the host is told that a large message is still arriving.
@@ -64,17 +68,25 @@ fn converse(
             shared.heard(introduced.node_id);
             match introduced.purpose {
                 Purpose::Snapshot => {
-                    snapshot_stream::receive(stream, reader, shared, introduced.node_id)
+                    let from = introduced.node_id;
+                    shared.supersede(from, Purpose::Snapshot, connection_id);
+                    let ended = snapshot_stream::receive(stream, reader, shared, from);
+                    shared.forget(from, Purpose::Snapshot, connection_id);
+                    ended
                 }
-                Purpose::Messages | Purpose::Unknown => {
-                    reader.allow(BODY_BYTES_MAX);
-                    shared.supersede(introduced.node_id, connection_id);
-                    shared
-                        .handler
-                        .introduced(introduced.node_id, introduced.address);
-                    let ended = read_messages(&mut reader, shared, introduced.node_id);
-                    if shared.forget(introduced.node_id, connection_id) && !shared.stopping() {
-                        shared.handler.disconnected(introduced.node_id);
+                purpose @ (Purpose::Messages | Purpose::Bulk | Purpose::Unknown) => {
+                    reader.allow(match purpose {
+                        Purpose::Bulk => BODY_BYTES_MAX,
+                        _ => MESSAGES_BODY_BYTES_MAX,
+                    });
+                    let from = introduced.node_id;
+                    shared.supersede(from, purpose, connection_id);
+                    if purpose == Purpose::Messages {
+                        shared.handler.introduced(from, introduced.address);
+                    }
+                    let ended = read_messages(stream, &mut reader, shared, from);
+                    if shared.forget(from, purpose, connection_id) && !shared.stopping() {
+                        shared.handler.disconnected(from);
                     }
                     ended
                 }
@@ -90,6 +102,7 @@ fn converse(
 
 /// Hands over messages until the connection ends; what one read brought goes up in one call.
 fn read_messages(
+    stream: &TcpStream,
     reader: &mut FrameReader,
     shared: &Shared,
     peer: NodeId,
@@ -105,6 +118,10 @@ fn read_messages(
         }
         let mut batch_group = GroupId(0);
         while let Some(frame) = reader.arrived()? {
+            if frame.kind == Kind::Ping {
+                answer_ping(stream, &frame)?;
+                continue;
+            }
             if frame.kind != Kind::Messages {
                 return Err(FrameError::Unexpected {
                     found: frame.kind,
@@ -133,6 +150,16 @@ fn read_messages(
                 .received(batch_group, std::mem::take(&mut batch));
         }
     }
+}
+
+fn answer_ping(stream: &TcpStream, ping: &Frame) -> Result<(), ConnectionError> {
+    let mut buffer = Vec::new();
+    frame::encode(&mut buffer, Kind::Pong, ping.group, |body| {
+        body.extend_from_slice(&ping.body)
+    });
+    // The other side always reads, and the bound on unacknowledged bytes ends a connection on which it does not.
+    connection::write_all(stream, &buffer)?;
+    Ok(())
 }
 
 fn check_ends(envelopes: &[Envelope], peer: NodeId, here: NodeId) -> Result<(), FrameError> {

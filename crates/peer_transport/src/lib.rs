@@ -1,14 +1,16 @@
 //! Peer RPC: how the members of one cluster talk to each other over TCP.
 //!
-//! Promises: messages to one peer arrive in the order sent, whole and checked, or not at all; `send` never blocks; a
-//! broken connection is reported at once through [`Handler::disconnected`]; a peer of another cluster, or a stranger,
-//! is refused with a reason that both sides can read.
+//! Promises: requests to append reach one peer in the order sent, and so do all other messages, whole and checked, or not
+//! at all; between the two there is no order, so that what is small (heartbeats, votes) never waits behind what is large.
+//! `send` never blocks; a broken connection is reported at once through [`Handler::disconnected`]; a peer of another
+//! cluster, or a stranger, is refused with a reason that both sides can read.
 //!
 //! Assumes: the host (Raft) tolerates lost messages. A full queue and a broken connection drop what they hold.
 //!
 //! Does not: decide anything, know terms or logs, resolve who is a member, authenticate or encrypt (a later issue).
 //!
-//! Shape: one connection per direction. The side that dials writes messages; the side that accepts only reads them.
+//! Shape: two connections per direction, one for requests to append and one for the rest. The side that dials writes
+//! messages; the side that accepts reads them and answers pings. A snapshot has a connection of its own.
 //! `docs` of the bytes: [`frame`] (header), [`codec`] (bodies).
 #![forbid(unsafe_code)]
 
@@ -19,6 +21,7 @@ pub mod frame;
 mod handshake;
 mod health;
 mod inbound;
+mod lane;
 mod outbound;
 mod request;
 mod snapshot_stream;
@@ -35,7 +38,7 @@ use std::time::Duration;
 
 use consensus::{Envelope, GroupId, NodeId, SnapshotMeta};
 
-pub use health::PeerHealth;
+pub use health::{PeerHealth, PeerState};
 pub use request::{peer_request, request_join};
 pub use transport::Transport;
 
@@ -43,9 +46,9 @@ pub use transport::Transport;
 pub type ClusterId = [u8; 16];
 
 /// Oldest and newest version of the peer protocol that this build speaks.
-pub const PROTOCOL_VERSION_MIN: u32 = 1;
+pub const PROTOCOL_VERSION_MIN: u32 = 2;
 /// See [`PROTOCOL_VERSION_MIN`].
-pub const PROTOCOL_VERSION_MAX: u32 = 1;
+pub const PROTOCOL_VERSION_MAX: u32 = 2;
 
 /// Where a peer listens: `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,9 +69,9 @@ impl From<&str> for PeerAddress {
 /// Bounds of a [`Transport`]; the defaults suit members in one data centre.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Messages waiting for one peer; more are dropped and counted.
+    /// Messages waiting on one lane to a peer; more are dropped and counted.
     pub queue_messages_max: usize,
-    /// Bytes waiting for one peer; more are dropped and counted. One message may exceed it when the queue is empty.
+    /// Bytes waiting on one lane to a peer; more are dropped and counted. One message may exceed it when the queue is empty.
     pub queue_bytes_max: usize,
     /// Inbound connections at one time; further ones are closed.
     pub inbound_connections_max: usize,
@@ -80,6 +83,8 @@ pub struct Limits {
     pub back_off_min: Duration,
     /// Longest pause before dialling again.
     pub back_off_max: Duration,
+    /// The pace of a snapshot, so that it leaves disk, network and processor to those who write meanwhile.
+    pub snapshot_bytes_per_second: u64,
 }
 
 impl Default for Limits {
@@ -92,6 +97,7 @@ impl Default for Limits {
             unacknowledged_timeout: Duration::from_secs(3),
             back_off_min: Duration::from_millis(50),
             back_off_max: Duration::from_secs(2),
+            snapshot_bytes_per_second: 32 << 20,
         }
     }
 }
@@ -117,7 +123,7 @@ pub struct Config {
 /// What the host does with what arrives. Called from the transport's threads; a call that blocks holds up that one
 /// peer's connection (TCP then slows the peer down), nothing else.
 pub trait Handler: Send + Sync + 'static {
-    /// Messages from one peer, in the order sent. Everything that one read brought comes in one call.
+    /// Messages from one peer, in the order sent (see the crate's promise). Everything that one read brought comes in one call.
     fn received(&self, group: GroupId, envelopes: Vec<Envelope>);
 
     /// A peer connected and said where it is reached. A host that does not know that peer yet can name it to
@@ -127,7 +133,8 @@ pub trait Handler: Send + Sync + 'static {
     /// A large message of this peer is on its way in: the peer is alive, though nothing whole has come for a while.
     fn heard(&self, peer: NodeId);
 
-    /// A connection from or to this peer broke: most likely its process is gone. May be reported twice for one death.
+    /// A connection from or to this peer broke: most likely its process is gone. Reported once per connection, so several
+    /// times for one death.
     fn disconnected(&self, peer: NodeId);
 
     /// A fresh data directory asks to become a member. Runs on its own thread and may block.
@@ -146,16 +153,22 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Result<Box<dyn SnapshotSink>, String>;
 }
 
-/// Takes one snapshot's chunks in order. Dropped without `finish` when the stream breaks: discard what was staged.
+/// Takes one snapshot's chunks in order. Dropped without `finish` when the stream breaks; what was staged may be kept for
+/// the next stream of the same snapshot.
 pub trait SnapshotSink: Send {
+    /// What is staged already, for the sender's [`SnapshotSource`]: the chunks begin after it. Empty: nothing.
+    fn progress(&self) -> Vec<u8>;
     /// The next chunk; its checksum has been verified. `Err` ends the stream.
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), String>;
     /// All chunks have arrived; `Ok` once the snapshot is durable, which the sender is then told.
     fn finish(self: Box<Self>) -> Result<(), String>;
 }
 
-/// The chunks of a snapshot to send; an error breaks the stream off.
+/// The chunks of a snapshot to send, each at most [`frame::CHUNK_BYTES_MAX`] bytes; an error breaks the stream off.
 pub type SnapshotChunks = Box<dyn Iterator<Item = Result<Vec<u8>, String>> + Send>;
+
+/// Given what the receiver has already ([`SnapshotSink::progress`]), the chunks it lacks.
+pub type SnapshotSource = Box<dyn FnOnce(&[u8]) -> Result<SnapshotChunks, String> + Send>;
 
 /// A data directory that wants to become a member, or a member that says where it is reached now.
 #[derive(Clone, Debug, PartialEq, Eq)]

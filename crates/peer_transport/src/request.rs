@@ -184,10 +184,12 @@ fn exchange(
             address: address(),
             source,
         }),
-        Err(ConnectionError::Refused(reason)) => Err(TransportError::Refused {
-            address: address(),
-            reason,
-        }),
+        Err(ConnectionError::Refused(reason) | ConnectionError::Source(reason)) => {
+            Err(TransportError::Refused {
+                address: address(),
+                reason,
+            })
+        }
         Err(ConnectionError::Io(source)) => Err(TransportError::Unreachable {
             address: address(),
             source,

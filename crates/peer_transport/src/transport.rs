@@ -13,8 +13,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::handshake::Identity;
 use crate::outbound::Peer;
+use crate::wire::Purpose;
 use crate::{
-    Config, Handler, Limits, PeerAddress, PeerHealth, SnapshotChunks, TransportError, inbound,
+    Config, Handler, Limits, PeerAddress, PeerHealth, SnapshotSource, TransportError, inbound,
     snapshot_stream,
 };
 
@@ -47,8 +48,8 @@ struct Connections {
     next_id: u64,
     /// Every connection a thread may be blocked on, save the peers' own: shut down at stop.
     open: BTreeMap<u64, TcpStream>,
-    /// The newest message connection from each peer.
-    latest: BTreeMap<NodeId, u64>,
+    /// The newest connection of each kind from each peer.
+    latest: BTreeMap<(NodeId, Purpose), u64>,
 }
 
 /// A connection's place among the open ones; given up when dropped.
@@ -115,14 +116,9 @@ impl Transport {
             if id == self.shared.identity.node_id || peers.contains_key(&id) {
                 continue;
             }
-            let peer = Peer::new(id, address, self.shared.limits.clone());
-            let (for_thread, shared) = (Arc::clone(&peer), Arc::clone(&self.shared));
-            // Without a thread the peer stays unknown; the next call tries again.
-            if spawn(format!("peer-{}-write", id.0), move || {
-                for_thread.run(shared)
-            })
-            .is_ok()
-            {
+            let peer = Peer::new(id, address, &self.shared.limits);
+            // Without threads the peer stays unknown; the next call tries again.
+            if peer.start(&self.shared).is_ok() {
                 peers.insert(id, peer);
             }
         }
@@ -155,7 +151,8 @@ impl Transport {
             .collect()
     }
 
-    /// Streams a snapshot to a peer on a connection and a thread of its own. `done(true)` once the receiver has it
+    /// Streams a snapshot to a peer on a connection and a thread of its own, from where the receiver's copy of it ends.
+    /// `done(true)` once the receiver has it
     /// durably; `done(false)` if anything went wrong, or another snapshot is on its way to that peer. `done` is called
     /// exactly once, as a rule from that thread.
     pub fn send_snapshot(
@@ -163,7 +160,7 @@ impl Transport {
         group: GroupId,
         to: NodeId,
         meta: SnapshotMeta,
-        chunks: SnapshotChunks,
+        source: SnapshotSource,
         done: Box<dyn FnOnce(bool) + Send>,
     ) {
         let shared = Arc::clone(&self.shared);
@@ -175,11 +172,14 @@ impl Transport {
             if peer.snapshot_in_flight.swap(true, Ordering::AcqRel) {
                 return;
             }
-            let sent = snapshot_stream::send(&shared, &peer, group, &meta, chunks);
+            let sent = snapshot_stream::send(&shared, &peer, group, &meta, source);
             peer.snapshot_in_flight.store(false, Ordering::Release);
             match sent {
-                Ok(()) => completion.call(true),
-                Err(error) => peer.note_error(format!("sending a snapshot: {error}")),
+                Ok(()) => {
+                    peer.note_snapshot(None);
+                    completion.call(true);
+                }
+                Err(error) => peer.note_snapshot(Some(format!("sending a snapshot: {error}"))),
             }
         };
         // A closure that never ran is dropped, and `Completion` then says `false`.
@@ -233,9 +233,9 @@ impl Shared {
     }
 
     /// A peer has dialled anew: its older connection is dead or about to be, and its end no news.
-    pub fn supersede(&self, peer: NodeId, connection: u64) {
+    pub fn supersede(&self, peer: NodeId, purpose: Purpose, connection: u64) {
         let mut connections = self.connections.lock();
-        if let Some(old) = connections.latest.insert(peer, connection)
+        if let Some(old) = connections.latest.insert((peer, purpose), connection)
             && let Some(stream) = connections.open.get(&old)
         {
             let _ = stream.shutdown(Shutdown::Both);
@@ -243,18 +243,22 @@ impl Shared {
     }
 
     /// The peer's connection has ended; whether it was still its newest.
-    pub fn forget(&self, peer: NodeId, connection: u64) -> bool {
+    pub fn forget(&self, peer: NodeId, purpose: Purpose, connection: u64) -> bool {
         let mut connections = self.connections.lock();
-        let newest = connections.latest.get(&peer) == Some(&connection);
+        let newest = connections.latest.get(&(peer, purpose)) == Some(&connection);
         if newest {
-            connections.latest.remove(&peer);
+            connections.latest.remove(&(peer, purpose));
         }
         newest
     }
 
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub fn heard(&self, peer: NodeId) {
         if let Some(peer) = self.peers.read().get(&peer) {
-            peer.heard(self.started.elapsed());
+            peer.heard(self.uptime());
         }
     }
 }

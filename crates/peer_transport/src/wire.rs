@@ -30,8 +30,19 @@ pub struct Hello {
 #[repr(i32)]
 pub enum Purpose {
     Unknown = 0,
+    /// All messages but requests to append.
     Messages = 1,
     Snapshot = 2,
+    /// Requests to append.
+    Bulk = 3,
+}
+
+/// Also the answer, with what was asked.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Ping {
+    /// By the sender's clock.
+    #[prost(uint64, tag = "1")]
+    pub sent_nanos: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -240,6 +251,24 @@ pub struct SnapshotBegin {
     pub position: Position,
     #[prost(message, required, tag = "4")]
     pub membership: Membership,
+}
+
+/// The receiver's answer to `SnapshotBegin`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SnapshotResume {
+    /// What it holds of this snapshot already, in the host's encoding; empty: nothing.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub progress: Bytes,
+    /// Bytes of chunks that may be under way.
+    #[prost(uint64, tag = "2")]
+    pub window_bytes: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SnapshotAcknowledged {
+    /// Bytes of chunks put away on this connection.
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

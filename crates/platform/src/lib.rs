@@ -18,5 +18,5 @@ mod thread;
 pub use clock::{Clock, OsClock};
 pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
-pub use simulated_disk::{SimulatedDisk, SimulatedFile, SimulatedLock};
+pub use simulated_disk::{DiskCosts, FlippedByte, SimulatedDisk, SimulatedFile, SimulatedLock};
 pub use thread::lower_thread_priority;

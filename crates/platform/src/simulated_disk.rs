@@ -2,18 +2,29 @@
 //!
 //! Model. A write changes what later reads see at once, and 512-byte sectors of it become durable at
 //! `sync_data`/`sync_all` of the file. [`SimulatedDisk::crash`] lets each unsynced sector survive or not by a
-//! seeded choice of its own, so sectors reach the medium out of order. Names (create, rename, remove) become
-//! durable at `sync_dir`; a crash keeps a prefix of the others. Directories are durable at once. A failed
-//! sync, as on Linux, forgets that the sectors were unsynced: reads still show them, a crash loses them.
+//! seeded choice of its own, so sectors reach the medium out of order; or a first part of them, the last torn. Names
+//! (create, rename, remove) become durable at `sync_dir`; a crash keeps a prefix of the others. Directories are durable
+//! at once. A failed sync, as on Linux, forgets that the sectors were unsynced: reads still show them, a crash loses
+//! them. [`SimulatedDisk::kill_process`] loses nothing but what was open.
+//!
+//! Faults are armed by the caller ([`SimulatedDisk::fail_sync_after`] and its neighbours); operations take no time, but
+//! say how long they would have taken ([`SimulatedDisk::take_delay`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::disk::{DirEntry, Disk, DiskFile, OpenOptions};
 
-const SECTOR_BYTES: usize = 512;
+mod faults;
+mod inode;
+
+pub use faults::{DiskCosts, FlippedByte};
+
+use faults::{Armed, due};
+use inode::Inode;
 
 /// The disk; clones share it.
 #[derive(Clone, Debug)]
@@ -50,23 +61,16 @@ struct State {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
     locks: BTreeSet<PathBuf>,
-    /// Syncs until one fails.
-    sync_failure_in: Option<u64>,
-    /// The next sync of a file is where the power fails.
-    crash_in_sync: bool,
+    armed: Armed,
+    costs: DiskCosts,
+    /// How long operations took that nobody has asked about.
+    delay: Duration,
     capacity_bytes: Option<u64>,
     syncs: u64,
 }
 
 /// Paths and their new file, or none.
 type NameChange = Vec<(PathBuf, Option<u64>)>;
-
-#[derive(Debug, Default)]
-struct Inode {
-    bytes: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced_sectors: BTreeSet<usize>,
-}
 
 impl SimulatedDisk {
     /// An empty disk whose crashes are decided by the seed.
@@ -82,8 +86,9 @@ impl SimulatedDisk {
                 inodes: BTreeMap::new(),
                 next_inode: 0,
                 locks: BTreeSet::new(),
-                sync_failure_in: None,
-                crash_in_sync: false,
+                armed: Armed::default(),
+                costs: DiskCosts::default(),
+                delay: Duration::ZERO,
                 capacity_bytes: None,
                 syncs: 0,
             })),
@@ -95,39 +100,12 @@ impl SimulatedDisk {
         self.state().crash();
     }
 
-    /// The sync after `successes` more fails, once.
-    pub fn fail_sync_after(&self, successes: u64) {
-        self.state().sync_failure_in = Some(successes);
-    }
-
-    /// The power fails in the next sync of a file.
-    pub fn crash_in_sync(&self) {
-        self.state().crash_in_sync = true;
-    }
-
-    /// Takes back `fail_sync_after` and `crash_in_sync`, if they have not happened.
-    pub fn disarm(&self) {
+    /// The process dies: open files and locks with it, nothing that was written.
+    pub fn kill_process(&self) {
         let mut state = self.state();
-        state.sync_failure_in = None;
-        state.crash_in_sync = false;
-    }
-
-    /// Writes that would need more than this in all fail with `StorageFull`; `None` lifts the limit.
-    pub fn limit_capacity(&self, bytes: Option<u64>) {
-        self.state().capacity_bytes = bytes;
-    }
-
-    /// Flips bits of one byte, on the medium and in what reads see.
-    pub fn corrupt(&self, path: &Path, offset: u64, mask: u8) {
-        let mut state = self.state();
-        let inode = *state.names.get(path).expect("the file exists");
-        let inode = state.inodes.get_mut(&inode).expect("a name has a file");
-        let at = usize::try_from(offset).expect("fits memory");
-        for bytes in [&mut inode.bytes, &mut inode.durable] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= mask;
-            }
-        }
+        state.epoch += 1;
+        state.locks.clear();
+        state.armed = Armed::default();
     }
 
     /// Successful syncs of files so far.
@@ -157,53 +135,6 @@ fn next_random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-impl Inode {
-    fn sectors(offset: usize, len: usize) -> std::ops::Range<usize> {
-        offset / SECTOR_BYTES..(offset + len).div_ceil(SECTOR_BYTES)
-    }
-
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[offset..end].copy_from_slice(bytes);
-        self.unsynced_sectors
-            .extend(Self::sectors(offset, bytes.len()));
-    }
-
-    fn copy_sector(&mut self, sector: usize) {
-        let start = sector * SECTOR_BYTES;
-        let end = (start + SECTOR_BYTES)
-            .min(self.bytes.len())
-            .min(self.durable.len());
-        if start < end {
-            self.durable[start..end].copy_from_slice(&self.bytes[start..end]);
-        }
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.bytes.len(), 0);
-        for sector in std::mem::take(&mut self.unsynced_sectors) {
-            self.copy_sector(sector);
-        }
-    }
-
-    fn crash(&mut self, random: &mut u64) {
-        if next_random(random) & 1 == 0 {
-            self.durable.resize(self.bytes.len(), 0);
-        }
-        // All, none or some: each happens often enough to be tested.
-        let mode = next_random(random) % 3;
-        for sector in std::mem::take(&mut self.unsynced_sectors) {
-            if mode == 0 || (mode == 1 && next_random(random) & 1 == 0) {
-                self.copy_sector(sector);
-            }
-        }
-        self.bytes.clone_from(&self.durable);
-    }
-}
-
 impl State {
     fn choose(&mut self, options: usize) -> usize {
         (next_random(&mut self.random) % options as u64) as usize
@@ -217,8 +148,7 @@ impl State {
         }
         self.names.clone_from(&self.durable_names);
         self.locks.clear();
-        self.sync_failure_in = None;
-        self.crash_in_sync = false;
+        self.armed = Armed::default();
         let named: BTreeSet<u64> = self.names.values().copied().collect();
         self.inodes.retain(|inode, _| named.contains(inode));
         let mut random = self.random;
@@ -240,14 +170,6 @@ impl State {
             .get(path)
             .copied()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn check_capacity(&self, more: usize) -> io::Result<()> {
-        let used: usize = self.inodes.values().map(|inode| inode.bytes.len()).sum();
-        match self.capacity_bytes {
-            Some(limit) if (used + more) as u64 > limit => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -303,7 +225,7 @@ impl Disk for SimulatedDisk {
                 state
                     .inodes
                     .get(inode)
-                    .map_or(0, |inode| inode.bytes.len() as u64),
+                    .map_or(0, |inode| inode.seen.len() as u64),
             )
         });
         let directories = state.directories.iter().map(|directory| (directory, 0));
@@ -358,6 +280,7 @@ impl Disk for SimulatedDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         let state = &mut *state;
+        state.delay += state.costs.sync;
         let in_directory =
             |change: &NameChange| change.iter().any(|(file, _)| file.parent() == Some(path));
         let (synced, pending): (Vec<_>, Vec<_>) =
@@ -414,44 +337,55 @@ impl SimulatedFile {
 
 impl DiskFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with_inode(|inode| {
-            let start = usize::try_from(offset)
-                .unwrap_or(usize::MAX)
-                .min(inode.bytes.len());
-            let count = buffer.len().min(inode.bytes.len() - start);
-            buffer[..count].copy_from_slice(&inode.bytes[start..start + count]);
-            count
+        self.with(|state, inode| {
+            state.delay += state.costs.read;
+            if due(&mut state.armed.read_failure_in) {
+                return Err(io::Error::other("simulated read failure"));
+            }
+            let inode = state.inodes.entry(inode).or_default();
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let count = inode.seen.read(buffer, start);
+            if !inode.unreadable.is_empty() {
+                let mut touched = Inode::sectors(start.min(inode.seen.len()), count);
+                if touched.any(|sector| inode.unreadable.contains(&sector)) {
+                    return Err(io::Error::other("simulated unreadable sector"));
+                }
+            }
+            Ok(count)
         })
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let old = self.with_inode(|inode| inode.bytes.len())?;
         self.with(|state, inode| {
-            state.check_capacity((offset + bytes.len()).saturating_sub(old))?;
-            state.inodes.entry(inode).or_default().write(bytes, offset);
+            state.delay += state.costs.write;
+            let old = state.inodes.entry(inode).or_default().seen.len();
+            let fits = state.part_of_write_that_fits(offset, bytes.len(), old);
+            let succeeds = state.part_of_write_that_succeeds(bytes.len());
+            let written = fits.min(succeeds);
+            let inode = state.inodes.entry(inode).or_default();
+            inode.write(&bytes[..written], offset);
+            if fits < bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            if succeeds < bytes.len() {
+                return Err(io::Error::other("simulated write failure"));
+            }
             Ok(())
         })
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(|state, inode| {
-            if state.crash_in_sync {
+            if state.armed.crash_in_sync {
                 state.crash();
                 return Err(io::Error::other("the disk crashed"));
             }
-            let fails = match &mut state.sync_failure_in {
-                Some(0) => true,
-                Some(left) => {
-                    *left -= 1;
-                    false
-                }
-                None => false,
-            };
+            state.delay += state.costs.sync + std::mem::take(&mut state.armed.stall);
+            let fails = due(&mut state.armed.sync_failure_in);
             let inode = state.inodes.entry(inode).or_default();
             if fails {
-                state.sync_failure_in = None;
-                inode.unsynced_sectors.clear();
+                inode.fail_sync();
                 return Err(io::Error::other("simulated sync failure"));
             }
             inode.sync();
@@ -469,17 +403,31 @@ impl DiskFile for SimulatedFile {
         if len <= old {
             return Ok(());
         }
-        let zeros = vec![0; usize::try_from(len - old).map_err(|_| io::ErrorKind::InvalidInput)?];
-        self.write_all_at(&zeros, old)
+        let more = usize::try_from(len - old).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.with(|state, inode| {
+            // The file system reserves the space before it writes: all of it or nothing.
+            let at = usize::try_from(old).map_err(|_| io::ErrorKind::InvalidInput)?;
+            if state.part_of_write_that_fits(at, more, at) < more {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            state.delay += state.costs.write;
+            state
+                .inodes
+                .entry(inode)
+                .or_default()
+                .seen
+                .set_len(at + more);
+            Ok(())
+        })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.with_inode(|inode| inode.bytes.resize(len, 0))
+        self.with_inode(|inode| inode.set_len(len))
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.with_inode(|inode| inode.bytes.len() as u64)
+        self.with_inode(|inode| inode.seen.len() as u64)
     }
 }
 

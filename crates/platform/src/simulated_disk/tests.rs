@@ -1,3 +1,4 @@
+use super::inode::SECTOR_BYTES;
 use super::*;
 
 fn create(disk: &SimulatedDisk, path: &str) -> SimulatedFile {
@@ -84,4 +85,140 @@ fn locks_exclude_and_capacity_limits() {
         io::ErrorKind::StorageFull
     );
     file.write_all_at(&[1; 100], 0).unwrap();
+}
+
+/// A synced file of `len` bytes 1.
+fn synced(disk: &SimulatedDisk, path: &str, len: usize) -> SimulatedFile {
+    let file = create(disk, path);
+    file.write_all_at(&vec![1; len], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(Path::new(path).parent().unwrap()).unwrap();
+    file
+}
+
+#[test]
+fn the_last_write_before_a_crash_may_be_torn_within_a_sector() {
+    let torn = (0..64).any(|seed| {
+        let disk = SimulatedDisk::new(seed);
+        let file = synced(&disk, "/d/file", 4 * SECTOR_BYTES);
+        file.write_all_at(&[2; 4 * SECTOR_BYTES], 0).unwrap();
+        disk.crash();
+        let bytes = read(&disk, "/d/file").unwrap();
+        let new = bytes.iter().take_while(|byte| **byte == 2).count();
+        bytes[new..].iter().all(|byte| *byte == 1) && new % SECTOR_BYTES != 0
+    });
+    assert!(torn);
+}
+
+#[test]
+fn a_killed_process_loses_its_handles_and_nothing_else() {
+    let disk = SimulatedDisk::new(1);
+    let file = create(&disk, "/d/file");
+    let _lock = disk.lock(Path::new("/d/LOCK")).unwrap();
+    file.write_all_at(b"cached", 0).unwrap();
+    disk.kill_process();
+    assert!(file.sync_data().is_err());
+    assert_eq!(read(&disk, "/d/file").unwrap(), b"cached");
+    disk.lock(Path::new("/d/LOCK")).unwrap();
+}
+
+#[test]
+fn a_full_disk_takes_what_fits_and_goes_on_when_space_comes_back() {
+    let disk = SimulatedDisk::new(1);
+    let file = synced(&disk, "/d/file", 100);
+    disk.limit_capacity(Some(disk.used_bytes() + 10));
+    let error = file.write_all_at(&[2; 60], 80).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(disk.used_bytes(), 110, "a part was written");
+    file.write_all_at(&[3; 100], 0).unwrap();
+    disk.limit_capacity(None);
+    file.write_all_at(&[2; 60], 80).unwrap();
+    assert_eq!(file.len().unwrap(), 140);
+}
+
+#[test]
+fn a_failing_write_is_short_and_a_failing_read_passes() {
+    let disk = SimulatedDisk::new(3);
+    let file = synced(&disk, "/d/file", 1_000);
+    disk.fail_write_after(1);
+    file.write_all_at(&[1; 10], 0).unwrap();
+    assert!(file.write_all_at(&[2; 1_000], 0).is_err());
+    let bytes = read(&disk, "/d/file").unwrap();
+    let new = bytes.iter().take_while(|byte| **byte == 2).count();
+    assert!(new < 1_000 && bytes[new..].iter().all(|byte| *byte == 1));
+    disk.fail_read_after(0);
+    assert!(read(&disk, "/d/file").is_err());
+    read(&disk, "/d/file").unwrap();
+}
+
+#[test]
+fn a_spoilt_sector_cannot_be_read_until_it_is_written() {
+    let disk = SimulatedDisk::new(3);
+    let file = synced(&disk, "/d/file", 4 * SECTOR_BYTES);
+    disk.spoil_sector(Path::new("/d/file"), SECTOR_BYTES as u64 + 7);
+    let mut sector = [0; SECTOR_BYTES];
+    file.read_at(&mut sector, 0).unwrap();
+    assert!(file.read_at(&mut sector, SECTOR_BYTES as u64).is_err());
+    assert!(file.read_at(&mut sector, 100).is_err());
+    file.write_all_at(&[5; SECTOR_BYTES], SECTOR_BYTES as u64)
+        .unwrap();
+    file.read_at(&mut sector, 100).unwrap();
+}
+
+#[test]
+fn flipped_bits_are_in_synced_data_and_stay() {
+    for seed in 0..64 {
+        let disk = SimulatedDisk::new(seed);
+        let file = synced(&disk, "/d/wal/one", 100);
+        file.allocate(100_000).unwrap();
+        file.write_all_at(&[1; 50], 100).unwrap();
+        file.sync_data().unwrap();
+        file.write_all_at(&[1; 50], 150).unwrap();
+        synced(&disk, "/d/other", 500);
+        let wal = Path::new("/d/wal");
+        let flipped = disk.flip_synced_bit(wal, true, |_| true).unwrap();
+        assert_eq!(flipped.path, Path::new("/d/wal/one"));
+        assert!(flipped.offset < 100, "{flipped:?}");
+        let also_last = disk.flip_synced_bit(wal, false, |_| true).unwrap();
+        assert!(also_last.offset < 150, "{also_last:?}");
+        disk.crash();
+        let bytes = read(&disk, "/d/wal/one").unwrap();
+        let expected = match flipped.offset == also_last.offset {
+            true => 1 ^ flipped.mask ^ also_last.mask,
+            false => 1 ^ flipped.mask,
+        };
+        assert_eq!(bytes[flipped.offset as usize], expected);
+        assert_eq!(disk.flip_synced_bit(wal, true, |_| false), None);
+    }
+}
+
+#[test]
+fn operations_say_how_long_they_took() {
+    let disk = SimulatedDisk::new(1);
+    disk.set_costs(DiskCosts {
+        read: Duration::from_micros(1),
+        write: Duration::from_micros(10),
+        sync: Duration::from_micros(100),
+    });
+    let file = synced(&disk, "/d/file", 10);
+    assert_eq!(disk.take_delay(), Duration::from_micros(210));
+    disk.stall_next_sync(Duration::from_secs(2));
+    file.sync_data().unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(disk.take_delay(), Duration::from_micros(2_000_200));
+    assert_eq!(disk.take_delay(), Duration::ZERO);
+}
+
+#[test]
+fn a_file_cut_and_grown_again_reads_zeros_after_a_crash_too() {
+    let disk = SimulatedDisk::new(1);
+    let file = synced(&disk, "/d/file", 2_000);
+    file.set_len(700).unwrap();
+    file.allocate(2_000).unwrap();
+    file.sync_data().unwrap();
+    disk.crash();
+    let bytes = read(&disk, "/d/file").unwrap();
+    assert!(bytes[..700].iter().all(|byte| *byte == 1));
+    assert!(bytes[700..].iter().all(|byte| *byte == 0));
+    assert_eq!(bytes.len(), 2_000);
 }

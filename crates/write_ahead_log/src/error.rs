@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Damage;
+
 /// Why the log cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
@@ -18,18 +20,10 @@ pub enum WalError {
     },
     /// Bytes that had been synced are not what was written. Nothing was changed.
     #[error(
-        "log segment {} is damaged at offset {offset}: {detail}. These bytes had been synced and may have been \
-         acknowledged, so nothing was cut. Replace this node's data directory by joining the cluster anew, or \
-         restore a backup; if it is the only copy, keep the files", segment.display()
+        "log segment {} is damaged at offset {}: {}. These bytes had been synced and may have been \
+         acknowledged, so nothing was cut", .0.segment.display(), .0.offset, .0.detail
     )]
-    Damaged {
-        /// The segment file.
-        segment: PathBuf,
-        /// Where.
-        offset: u64,
-        /// What was found.
-        detail: String,
-    },
+    Damaged(Damage),
     /// An earlier write or sync failed.
     #[error("log stopped after an earlier failure ({first}); restart the process to recover")]
     Poisoned {

@@ -10,10 +10,12 @@ pub(crate) const RECORD_VERSION: u8 = 1;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"CSTORWAL";
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"BTCH");
+const MARK_MAGIC: u32 = u32::from_le_bytes(*b"SYND");
 
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const BATCH_HEADER_BYTES: usize = 32;
 pub(crate) const RECORD_HEADER_BYTES: usize = 32;
+pub(crate) const MARK_BYTES: usize = 16;
 /// Batches start at multiples of this.
 pub(crate) const BATCH_ALIGNMENT: usize = 8;
 
@@ -23,6 +25,7 @@ const FLAG_LZ4: u8 = 1;
 
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(BATCH_ALIGNMENT));
 const _: () = assert!(BATCH_HEADER_BYTES.is_multiple_of(BATCH_ALIGNMENT));
+const _: () = assert!(MARK_BYTES.is_multiple_of(BATCH_ALIGNMENT));
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
@@ -149,6 +152,34 @@ impl BatchHeader {
     /// Length with body.
     pub fn total_bytes(&self) -> usize {
         BATCH_HEADER_BYTES + self.body_bytes as usize
+    }
+}
+
+/// Says that a batch, and so every one before it, was synced. Stands where the next batch will begin, until that is
+/// written over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub number: u64,
+}
+
+impl Mark {
+    pub fn encode(self, seed: Seed) -> [u8; MARK_BYTES] {
+        let mut bytes = [0; MARK_BYTES];
+        put(&mut bytes, 0, &MARK_MAGIC.to_le_bytes());
+        put(&mut bytes, 8, &self.number.to_le_bytes());
+        let checksum = seed.checksum([&bytes[..4], &bytes[8..]]);
+        put(&mut bytes, 4, &checksum.to_le_bytes());
+        bytes
+    }
+
+    /// `None` unless these are the intact bytes of a mark in the seed's segment.
+    pub fn decode(bytes: &[u8], seed: Seed) -> Option<Self> {
+        let bytes = bytes.get(..MARK_BYTES)?;
+        let intact = u32_at(bytes, 0) == MARK_MAGIC
+            && u32_at(bytes, 4) == seed.checksum([&bytes[..4], &bytes[8..]]);
+        intact.then(|| Self {
+            number: u64_at(bytes, 8),
+        })
     }
 }
 

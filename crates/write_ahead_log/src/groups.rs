@@ -22,6 +22,8 @@ pub(crate) struct Group {
     /// the removed entries' segments are gone and the record of their removal is still to come.
     pub first: u64,
     pub locations: VecDeque<Location>,
+    /// An entry or a reset was seen: then the last entry is known, even if the replay began in the middle.
+    pub end_known: bool,
 }
 
 impl Group {
@@ -44,6 +46,7 @@ impl Group {
     }
 
     fn put_entry(&mut self, index: u64, location: Location) {
+        self.end_known = true;
         if self.locations.is_empty() || index < self.first || index > self.last() + 1 {
             self.locations.clear();
             self.first = index;
@@ -54,7 +57,7 @@ impl Group {
         self.locations.push_back(location);
     }
 
-    fn remove_through(&mut self, start: Start) {
+    pub fn remove_through(&mut self, start: Start) {
         self.start = start;
         while !self.locations.is_empty() && self.first <= start.index {
             self.locations.pop_front();
@@ -85,6 +88,7 @@ impl Groups {
             }),
             RecordKind::Reset => {
                 group.locations.clear();
+                group.end_known = true;
                 group.start = Start {
                     index: header.index,
                     tag: header.tag(stored)?,

@@ -8,10 +8,14 @@
 //! conflicting suffix is truncated. [`WriteAheadLog::reset`] replaces the whole log of a group.
 //!
 //! **Torn tail or damage?** A batch is written only after the batch before it was synced. So a bad batch is
-//! proved to have been synced, and thus perhaps acknowledged, exactly if a batch with a higher number stands
-//! anywhere after it; good pieces of the same batch prove nothing, for pages reach the disk out of order. A
-//! bad last batch is cut and reported as [`TornTail`]; any other is [`WalError::Damaged`], and nothing is
-//! changed. What cannot be told apart from a torn write is decay of the very last batch.
+//! proved to have been synced, and thus perhaps acknowledged, if a batch with a higher number stands anywhere
+//! after it, or the *mark* that the writer puts behind a synced batch when it has nothing else to do; good pieces
+//! of the same batch prove nothing, for pages reach the disk out of order. A bad last batch without proof is cut
+//! and reported as [`TornTail`]; any other is [`WalError::Damaged`], and nothing is changed. The mark itself is not
+//! synced: what cannot be told apart from a torn write is decay of a last batch whose mark a power cut took.
+//!
+//! **What is left of a damaged log** is what [`Examination`] says. If whole segments follow the damage, and all that
+//! is missing before them is held elsewhere by the caller, [`WriteAheadLog::open_examined`] drops the rest.
 //!
 //! **Failures.** After a failed write or sync the handle refuses further use: the kernel may have dropped the
 //! pages though it shows them. Recovery writes the last batch again before anything builds on it.
@@ -22,10 +26,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
+mod examination;
 mod format;
 mod groups;
 mod reader;
 mod recovery;
+mod scan;
 mod segment;
 mod writer;
 
@@ -33,7 +39,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use error::WalError;
+pub use examination::{Damage, Examination, Extent};
 pub use reader::WalReader;
+pub use recovery::cut_at_damage;
 pub use writer::WriteAheadLog;
 
 /// How to run a log.
@@ -70,6 +78,17 @@ pub struct Recovered {
     pub groups: BTreeMap<u64, RecoveredGroup>,
     /// What was cut from the end, if anything.
     pub torn_tail: Option<TornTail>,
+    /// What was dropped from the front because it was damaged and not needed, if anything.
+    pub dropped: Option<Dropped>,
+}
+
+/// The damaged beginning of a log, which the caller held elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// What was damaged.
+    pub damage: Vec<Damage>,
+    /// Where the damaged segments are now.
+    pub set_aside: Vec<PathBuf>,
 }
 
 /// A group's part of the log.

@@ -9,7 +9,7 @@ use platform::DiskFile;
 use crate::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, Seed, record_bytes};
 use crate::groups::{Groups, Location};
 use crate::segment::path;
-use crate::{RecoveredEntry, WalError};
+use crate::{Damage, RecoveredEntry, WalError};
 
 /// Bytes read at once: neighbouring entries come with one read.
 const WINDOW_BYTES: usize = 128 << 10;
@@ -101,10 +101,12 @@ impl WalReader {
         group: u64,
         index: u64,
     ) -> Result<Vec<u8>, WalError> {
-        let damaged = |detail: String| WalError::Damaged {
-            segment: path(&self.published.read().dir, u64::from(location.segment)),
-            offset: u64::from(location.offset),
-            detail,
+        let damaged = |detail: String| {
+            WalError::Damaged(Damage {
+                segment: path(&self.published.read().dir, u64::from(location.segment)),
+                offset: u64::from(location.offset),
+                detail,
+            })
         };
         let record = match window.as_ref().and_then(|window| window.record(location)) {
             Some(record) => record,

@@ -1,24 +1,18 @@
-//! Reads the segments after a start, and tells a torn tail from damage.
+//! Leaves the disk as an examination found it fit for appending: cuts a torn tail, writes the last batch again, and
+//! puts aside what was damaged and is not needed. Each step may be cut short by a crash; the next start does it again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use platform::{Disk, DiskFile};
+use platform::{Disk, DiskFile, OpenOptions};
 
-use crate::format::{
-    BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BadRecord, BatchHeader, FORMAT_VERSION, RECORD_VERSION,
-    SEGMENT_HEADER_BYTES, Seed, SegmentHeader, records,
-};
-use crate::groups::{Groups, Location};
-use crate::reader::{Published, SegmentFile};
-use crate::segment::{self, Prepared, READ_WRITE};
-use crate::{TornTail, WalError};
-
-/// Zeros written over the beginning of what is cut.
-const ERASE_BYTES: usize = 4096;
-/// Number of the first batch of a log.
-const FIRST_BATCH: u64 = 1;
+use crate::examination::{Examination, is_blank};
+use crate::groups::{Group, Groups};
+use crate::reader::Published;
+use crate::scan::{Segment, sequences};
+use crate::segment::{self, Prepared};
+use crate::{Damage, Dropped, Start, TornTail, WalError};
 
 /// Where the writer goes on.
 pub(crate) struct Tail<F> {
@@ -28,9 +22,6 @@ pub(crate) struct Tail<F> {
     pub offset: u64,
 }
 
-/// Sequence of the first segment of a log.
-const FIRST_SEQUENCE: u64 = 1;
-
 /// What the directory holds.
 pub(crate) struct Outcome<D: Disk> {
     pub published: Published,
@@ -39,366 +30,138 @@ pub(crate) struct Outcome<D: Disk> {
     pub prepared: Option<Prepared<D::File>>,
     pub next_batch: u64,
     pub torn_tail: Option<TornTail>,
+    pub dropped: Option<Dropped>,
+    /// Groups whose start must be written down, as entries between it and the log's beginning are gone.
+    pub moved_starts: BTreeMap<u64, Start>,
 }
 
-/// A segment in memory.
-struct Segment<F> {
-    sequence: u64,
-    path: PathBuf,
-    file: Arc<F>,
-    bytes: Vec<u8>,
-}
-
-/// What stands where the next batch is expected.
-enum Batch {
-    Good(BatchHeader),
-    /// Its beginning is there, or what may be it; the rest is not as written.
-    Bad {
-        end: usize,
-    },
-    /// Nothing of it: zeros, or remains of an earlier use of the file.
-    Absent,
-}
-
-impl<F: DiskFile> Segment<F> {
-    fn read<D: Disk<File = F>>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
-        let path = segment::path(dir, sequence);
-        let file = disk
-            .open(&path, READ_WRITE)
-            .map_err(WalError::io("open", &path))?;
-        let len = file.len().map_err(WalError::io("measure", &path))?;
-        let mut bytes = vec![0; usize::try_from(len).expect("a segment fits memory")];
-        let count = file
-            .read_at(&mut bytes, 0)
-            .map_err(WalError::io("read", &path))?;
-        bytes.truncate(count);
-        Ok(Self {
-            sequence,
-            path,
-            file: Arc::new(file),
-            bytes,
-        })
-    }
-
-    fn seed(&self) -> Seed {
-        Seed::of(self.sequence)
-    }
-
-    fn header(&self) -> Option<SegmentHeader> {
-        SegmentHeader::decode(&self.bytes, self.sequence)
-    }
-
-    fn batch(&self, offset: usize, number: u64) -> Batch {
-        let rest = self.bytes.get(offset..).unwrap_or_default();
-        match BatchHeader::decode(rest, self.seed()) {
-            Some(header) if header.number == number => {
-                let body = rest.get(BATCH_HEADER_BYTES..header.total_bytes());
-                match body {
-                    Some(body) if header.matches(self.seed(), body) => Batch::Good(header),
-                    _ => Batch::Bad {
-                        end: offset + header.total_bytes(),
-                    },
-                }
-            }
-            Some(_) => Batch::Bad { end: offset },
-            None if BatchHeader::resembles(rest, number) => Batch::Bad {
-                end: offset + BATCH_ALIGNMENT,
-            },
-            None => Batch::Absent,
+/// Settles what was examined. `held`: up to where the caller has what each group's entries did.
+pub(crate) fn settle<D: Disk>(
+    found: Examination<D>,
+    held: &BTreeMap<u64, Start>,
+) -> Result<Outcome<D>, WalError> {
+    let (groups, moved_starts, dropped) = match found.damage.first() {
+        None => (found.before, BTreeMap::new(), None),
+        Some(first) => {
+            let after = found
+                .after
+                .ok_or_else(|| WalError::Damaged(first.clone()))?;
+            let (groups, moved) = drop_prefix(after, &found.before, held, first)?;
+            let first_kept = found.files.keys().next().map_or(0, |it| u64::from(*it));
+            let set_aside = put_aside(&found.disk, &found.dir, first_kept, &found.damage)?;
+            let dropped = Dropped {
+                damage: found.damage.clone(),
+                set_aside,
+            };
+            (groups, moved, Some(dropped))
         }
-    }
-
-    /// Whether its header and first batch are intact.
-    fn is_begun(&self) -> bool {
-        self.header().is_some_and(|header| {
-            let first = self.batch(SEGMENT_HEADER_BYTES, header.first_batch);
-            header.version > FORMAT_VERSION || matches!(first, Batch::Good(_))
-        })
-    }
-
-    /// An intact batch header with a number above `number`, at or after `offset`.
-    fn later_batch(&self, offset: usize, number: u64) -> Option<usize> {
-        let mut offsets =
-            (offset.next_multiple_of(BATCH_ALIGNMENT)..self.bytes.len()).step_by(BATCH_ALIGNMENT);
-        offsets.find(|at| {
-            BatchHeader::decode(&self.bytes[*at..], self.seed())
-                .is_some_and(|header| header.number > number)
-        })
-    }
-
-    fn damaged(&self, offset: usize, detail: String) -> WalError {
-        WalError::Damaged {
-            segment: self.path.clone(),
-            offset: offset as u64,
-            detail,
-        }
-    }
-
-    /// Overwrites the beginning of what is cut, so that it is not found again.
-    fn erase(&self, offset: usize) -> Result<(), WalError> {
-        let count = ERASE_BYTES.min(self.bytes.len() - offset);
-        self.file
-            .write_all_at(&vec![0; count], offset as u64)
-            .map_err(WalError::io("write", &self.path))
-    }
-
-    fn sync(&self) -> Result<(), WalError> {
-        self.file
-            .sync_data()
-            .map_err(WalError::io("sync", &self.path))
-    }
-}
-
-/// Sequences of the segment files, ascending and without gaps.
-fn sequences<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, WalError> {
-    let entries = disk.list(dir).map_err(WalError::io("list", dir))?;
-    let mut sequences: Vec<u64> = entries
-        .iter()
-        .filter_map(|entry| segment::sequence(&entry.name))
-        .collect();
-    sequences.sort_unstable();
-    for pair in sequences.windows(2) {
-        if pair[1] != pair[0] + 1 {
-            return Err(WalError::Damaged {
-                segment: segment::path(dir, pair[0] + 1),
-                offset: 0,
-                detail: format!(
-                    "the file is missing, though {} exists",
-                    segment::path(dir, pair[1]).display()
-                ),
-            });
-        }
-    }
-    Ok(sequences)
-}
-
-/// Replays segments in order.
-struct Replay {
-    groups: Groups,
-    /// Number of the next batch; `None` before the first segment.
-    next_batch: Option<u64>,
-    /// Offset and length of the last batch of the last segment.
-    last_batch: (usize, usize),
-    offset: usize,
-}
-
-impl Replay {
-    fn segment<F: DiskFile>(
-        &mut self,
-        segment: &Segment<F>,
-        previous: Option<&(PathBuf, usize)>,
-    ) -> Result<(), WalError> {
-        let Some(header) = segment.header() else {
-            return Err(segment.damaged(0, "the segment's header is not as written".to_owned()));
-        };
-        if header.version > FORMAT_VERSION {
-            return Err(WalError::Version {
-                segment: segment.path.clone(),
-                found: header.version,
-                known: FORMAT_VERSION,
-            });
-        }
-        if let (Some(number), Some((path, offset))) = (self.next_batch, previous)
-            && number != header.first_batch
-        {
-            return Err(WalError::Damaged {
-                segment: path.clone(),
-                offset: *offset as u64,
-                detail: format!(
-                    "batch {number} is not as written, though a later segment begins with batch {}",
-                    header.first_batch
-                ),
-            });
-        }
-        self.offset = SEGMENT_HEADER_BYTES;
-        let mut number = header.first_batch;
-        while let Batch::Good(batch) = segment.batch(self.offset, number) {
-            self.batch(segment, &batch)?;
-            number += 1;
-        }
-        self.next_batch = Some(number);
-        Ok(())
-    }
-
-    fn batch<F: DiskFile>(
-        &mut self,
-        segment: &Segment<F>,
-        batch: &BatchHeader,
-    ) -> Result<(), WalError> {
-        let body_start = self.offset + BATCH_HEADER_BYTES;
-        let body = &segment.bytes[body_start..self.offset + batch.total_bytes()];
-        for record in records(body, segment.seed(), batch.records) {
-            let applied = record.and_then(|(header, stored, at)| {
-                let location = Location {
-                    segment: u32::try_from(segment.sequence).expect("sequences stay below 2^32"),
-                    offset: u32::try_from(body_start + at)
-                        .expect("segments are shorter than 4 GiB"),
-                };
-                self.groups.apply(&header, stored, location)
-            });
-            // The batch's own checksum holds, so this was written so: by a newer program.
-            applied.map_err(|bad| match bad {
-                BadRecord::Unknown { version, .. } => WalError::Version {
-                    segment: segment.path.clone(),
-                    found: u32::from(version),
-                    known: u32::from(RECORD_VERSION),
-                },
-                bad => segment.damaged(body_start, bad.to_string()),
-            })?;
-        }
-        self.last_batch = (self.offset, batch.total_bytes());
-        self.offset += batch.total_bytes();
-        Ok(())
-    }
-}
-
-/// Reads everything and leaves the disk ready for appending.
-pub(crate) fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Outcome<D>, WalError> {
-    let mut sequences = sequences(disk, dir)?;
-    // The last file may be in waiting, or torn in its first write; then the one before it is the tail.
-    let mut waiting = None;
-    if let Some(last) = sequences.last() {
-        let segment = Segment::read(disk, dir, *last)?;
-        if !segment.is_begun() {
-            waiting = Some(segment);
-            sequences.pop();
-        }
-    }
-    let mut replay = Replay {
-        groups: Groups::default(),
-        next_batch: None,
-        last_batch: (0, 0),
-        offset: 0,
     };
-    let mut files = BTreeMap::new();
-    let mut previous: Option<(PathBuf, usize)> = None;
-    let mut tail = None;
-    for sequence in sequences {
-        let segment = Segment::read(disk, dir, sequence)?;
-        replay.segment(&segment, previous.as_ref())?;
-        previous = Some((segment.path.clone(), replay.offset));
-        let file = SegmentFile {
-            file: segment.file.clone(),
-            len: segment.bytes.len() as u64,
-            synced: replay.offset as u64,
-        };
-        files.insert(
-            u32::try_from(sequence).expect("sequences stay below 2^32"),
-            file,
-        );
-        tail = Some(segment);
-    }
-    let next_batch = replay.next_batch.unwrap_or(FIRST_BATCH);
-    check_later(tail.as_ref(), replay.offset, waiting.as_ref(), next_batch)?;
-    check_whole(&replay.groups, dir, &files)?;
-    let torn_tail = settle_tail(tail.as_ref(), &replay, next_batch)?;
-    let torn_start = waiting.as_ref().map(settle_waiting).transpose()?.flatten();
+    let torn_tail = settle_tail(
+        found.tail.as_ref(),
+        (found.offset, found.next_batch),
+        found.last_batch,
+    )?;
+    let waiting = found.waiting.as_ref();
+    let torn_start = waiting.map(settle_waiting).transpose()?.flatten();
     Ok(Outcome {
         published: Published {
-            dir: dir.to_path_buf(),
-            groups: replay.groups,
-            files,
+            dir: found.dir,
+            groups,
+            files: found.files,
         },
-        tail: tail.map(|segment| Tail {
+        tail: found.tail.map(|segment| Tail {
             sequence: segment.sequence,
             len: segment.bytes.len() as u64,
             file: segment.file,
-            offset: replay.offset as u64,
+            offset: found.offset as u64,
         }),
-        prepared: waiting.map(|segment| Prepared {
+        prepared: found.waiting.map(|segment| Prepared {
             sequence: segment.sequence,
             len: segment.bytes.len() as u64,
             file: segment.file,
         }),
-        next_batch,
+        next_batch: found.next_batch,
         torn_tail: torn_tail.or(torn_start),
+        dropped,
+        moved_starts,
     })
 }
 
-/// Refuses if anything proves that batch `next_batch`, which is not there, had been synced.
-fn check_later<F: DiskFile>(
-    tail: Option<&Segment<F>>,
-    offset: usize,
-    waiting: Option<&Segment<F>>,
-    next_batch: u64,
-) -> Result<(), WalError> {
-    let detail = |later: String| format!("batch {next_batch} is not as written, though {later}");
-    let later_at = |segment: &Segment<F>, at: usize| {
-        detail(format!(
-            "a later batch stands at offset {at} of {}",
-            segment.path.display()
-        ))
-    };
-    if let Some(tail) = tail {
-        let from = match tail.batch(offset, next_batch) {
-            Batch::Bad { end } => end,
-            _ => offset,
-        };
-        if let Some(at) = tail.later_batch(from, next_batch) {
-            return Err(tail.damaged(offset, later_at(tail, at)));
+/// What stands after the damage, if all that is missing before it is held elsewhere, and nothing else can be missing.
+fn drop_prefix(
+    mut after: Groups,
+    before: &Groups,
+    held: &BTreeMap<u64, Start>,
+    first: &Damage,
+) -> Result<(Groups, BTreeMap<u64, Start>), WalError> {
+    let refuse = || WalError::Damaged(first.clone());
+    if before.0.keys().any(|id| !after.0.contains_key(id)) {
+        return Err(refuse());
+    }
+    let mut moved = BTreeMap::new();
+    for (id, group) in &mut after.0 {
+        if !group.end_known {
+            return Err(refuse());
         }
-    }
-    let Some(waiting) = waiting else {
-        return Ok(());
-    };
-    let (blamed, at) = tail.map_or((waiting, 0), |tail| (tail, offset));
-    if let Some(later) = waiting.later_batch(0, next_batch) {
-        return Err(blamed.damaged(at, later_at(waiting, later)));
-    }
-    if tail.is_none() && waiting.sequence != FIRST_SEQUENCE {
-        let detail = "it is not as written, and the segments before it are gone".to_owned();
-        return Err(waiting.damaged(0, detail));
-    }
-    match waiting.header() {
-        // Its first write came after everything before it was synced.
-        Some(header) if header.first_batch > next_batch => {
-            let begins = format!(
-                "{} begins with batch {}",
-                waiting.path.display(),
-                header.first_batch
-            );
-            Err(blamed.damaged(at, detail(begins)))
+        if group.is_whole() {
+            continue;
         }
-        _ => Ok(()),
+        let held = held.get(id).copied().unwrap_or_default();
+        if !reaches(group, held) {
+            return Err(refuse());
+        }
+        group.remove_through(held);
+        moved.insert(*id, held);
     }
+    Ok((after, moved))
 }
 
-/// Segments are removed only when no group needs them.
-fn check_whole(
-    groups: &Groups,
+/// Whether `held` closes the gap before the group's first entry, and the log goes on from there.
+fn reaches(group: &Group, held: Start) -> bool {
+    held.index + 1 >= group.first && held.index <= group.last()
+}
+
+/// Renames damaged segments older than the first one kept, and removes the intact ones among them, oldest first.
+fn put_aside<D: Disk>(
+    disk: &D,
     dir: &Path,
-    files: &BTreeMap<u32, SegmentFile>,
-) -> Result<(), WalError> {
-    match groups.0.iter().find(|(_, group)| !group.is_whole()) {
-        None => Ok(()),
-        Some((id, group)) => Err(WalError::Damaged {
-            segment: segment::path(
-                dir,
-                files.keys().next().map_or(0, |first| u64::from(*first)),
-            ),
-            offset: 0,
-            detail: format!(
-                "entries {} to {} of group {id} are missing before it",
-                group.start.index + 1,
-                group.first - 1
-            ),
-        }),
+    first_kept: u64,
+    damage: &[Damage],
+) -> Result<Vec<PathBuf>, WalError> {
+    let mut set_aside = Vec::new();
+    for sequence in sequences(disk, dir)? {
+        if sequence >= first_kept {
+            break;
+        }
+        let path = segment::path(dir, sequence);
+        if damage.iter().any(|damage| damage.segment == path) {
+            let aside = segment::damaged_path(dir, sequence);
+            disk.rename(&path, &aside)
+                .map_err(WalError::io("rename", &path))?;
+            set_aside.push(aside);
+        } else {
+            disk.remove_file(&path)
+                .map_err(WalError::io("remove", &path))?;
+        }
+        disk.sync_dir(dir).map_err(WalError::io("sync", dir))?;
     }
+    Ok(set_aside)
 }
 
 /// Cuts a torn batch, and writes the last good one again: if its sync had failed, it may be in memory only.
 fn settle_tail<F: DiskFile>(
     tail: Option<&Segment<F>>,
-    replay: &Replay,
-    next_batch: u64,
+    (offset, next_batch): (usize, u64),
+    (start, len): (usize, usize),
 ) -> Result<Option<TornTail>, WalError> {
     let Some(tail) = tail else { return Ok(None) };
-    let offset = replay.offset;
-    let torn = matches!(tail.batch(offset, next_batch), Batch::Bad { .. });
+    let torn = matches!(
+        tail.batch(offset, next_batch),
+        crate::scan::Batch::Bad { .. }
+    );
     if torn {
         tail.erase(offset)?;
     }
-    let (start, len) = replay.last_batch;
     tail.file
         .write_all_at(&tail.bytes[start..start + len], start as u64)
         .map_err(WalError::io("write", &tail.path))?;
@@ -412,12 +175,7 @@ fn settle_tail<F: DiskFile>(
 
 /// Erases the first write of a segment if it was torn.
 fn settle_waiting<F: DiskFile>(waiting: &Segment<F>) -> Result<Option<TornTail>, WalError> {
-    if waiting
-        .bytes
-        .iter()
-        .take(ERASE_BYTES)
-        .all(|byte| *byte == 0)
-    {
+    if is_blank(waiting) {
         return Ok(None);
     }
     let torn = waiting.header().is_some();
@@ -430,4 +188,61 @@ fn settle_waiting<F: DiskFile>(waiting: &Segment<F>) -> Result<Option<TornTail>,
             "the first batch of the segment, which was being written, is incomplete and was cut"
                 .to_owned(),
     }))
+}
+
+/// Ends a damaged log at its first damage: what stands before it is kept, the damaged segment is copied to
+/// `damaged-…`, later ones are renamed to it. **Loses whatever came after, acknowledged or not.** Returns the files
+/// that were put aside; a log without damage is left as it is.
+pub fn cut_at_damage<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<PathBuf>, WalError> {
+    let found = Examination::of(disk.clone(), dir)?;
+    let Some(first) = found.damage.first() else {
+        return Ok(Vec::new());
+    };
+    let mut set_aside = Vec::new();
+    // Newest first: what is left after a crash is still damaged at the same spot, or cut.
+    for sequence in sequences(disk, dir)?.into_iter().rev() {
+        let path = segment::path(dir, sequence);
+        let aside = segment::damaged_path(dir, sequence);
+        if path < first.segment {
+            break;
+        }
+        if path == first.segment && first.offset > 0 {
+            copy(disk, &path, &aside)?;
+            let segment = Segment::read(disk, dir, sequence)?;
+            let offset = usize::try_from(first.offset).expect("a segment fits memory");
+            let zeros = vec![0; segment.bytes.len().saturating_sub(offset)];
+            segment
+                .file
+                .write_all_at(&zeros, first.offset)
+                .map_err(WalError::io("write", &path))?;
+            segment.sync()?;
+        } else {
+            disk.rename(&path, &aside)
+                .map_err(WalError::io("rename", &path))?;
+        }
+        disk.sync_dir(dir).map_err(WalError::io("sync", dir))?;
+        set_aside.push(aside);
+    }
+    Ok(set_aside)
+}
+
+fn copy<D: Disk>(disk: &D, from: &Path, to: &Path) -> Result<(), WalError> {
+    let source = disk
+        .open(from, OpenOptions::default())
+        .map_err(WalError::io("open", from))?;
+    let len = source.len().map_err(WalError::io("measure", from))?;
+    let mut bytes = vec![0; usize::try_from(len).expect("a segment fits memory")];
+    source
+        .read_at(&mut bytes, 0)
+        .map_err(WalError::io("read", from))?;
+    let create = OpenOptions {
+        create: true,
+        create_new: false,
+        write: true,
+    };
+    let target = disk.open(to, create).map_err(WalError::io("create", to))?;
+    target
+        .write_all_at(&bytes, 0)
+        .map_err(WalError::io("write", to))?;
+    target.sync_all().map_err(WalError::io("sync", to))
 }

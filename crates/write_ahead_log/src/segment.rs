@@ -1,7 +1,8 @@
 //! Segment files: their names, and the stock of files written ahead of need.
 //!
 //! Names in `wal/`: `<sequence>.wal` holds records, or is the next segment in waiting (its header is not yet
-//! valid for its name); `spare-<sequence>.wal` was freed and waits for reuse; `prepare.tmp` is being zeroed.
+//! valid for its name); `spare-<sequence>.wal` was freed and waits for reuse; `prepare.tmp` is being zeroed;
+//! `damaged-<sequence>.wal` was damaged and is kept for whoever wants to look at it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::{Options, WalError};
 
 const PREPARING: &str = "prepare.tmp";
 const SPARE_PREFIX: &str = "spare-";
+const DAMAGED_PREFIX: &str = "damaged-";
 const SUFFIX: &str = ".wal";
 /// Freed segments kept for reuse; more are deleted.
 const SPARES_MAX: usize = 4;
@@ -28,6 +30,11 @@ pub(crate) const READ_WRITE: OpenOptions = OpenOptions {
 
 pub(crate) fn path(dir: &Path, sequence: u64) -> PathBuf {
     dir.join(format!("{sequence:016}{SUFFIX}"))
+}
+
+/// Where a damaged segment is put aside.
+pub(crate) fn damaged_path(dir: &Path, sequence: u64) -> PathBuf {
+    dir.join(format!("{DAMAGED_PREFIX}{sequence:016}{SUFFIX}"))
 }
 
 /// The sequence in a segment's file name; `None` for other names.
@@ -188,11 +195,7 @@ impl<D: Disk> Stock<D> {
                 .remove_file(&path)
                 .map_err(WalError::io("remove", &path))?;
         }
-        Ok(())
-    }
-
-    /// Makes what `put_freed` did durable.
-    pub fn sync_names(&self) -> Result<(), WalError> {
+        // One by one: were a younger one gone before an older one is, what is left would look damaged.
         self.disk
             .sync_dir(&self.dir)
             .map_err(WalError::io("sync", &self.dir))

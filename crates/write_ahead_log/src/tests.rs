@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod damage;
 mod model;
 
 const DIR: &str = "/data/wal";
@@ -352,17 +353,17 @@ fn assert_damaged(disk: &SimulatedDisk, sequence: u64, offset: u64) {
     disk.corrupt(&path, offset, 0x10);
     let before = bytes_of(disk, &path);
     let error = try_open(disk).err().expect("damage is refused");
-    let WalError::Damaged {
+    let WalError::Damaged(Damage {
         segment,
         offset: found,
         ..
-    } = &error
+    }) = &error
     else {
         panic!("{error}")
     };
     assert_eq!(segment, &path);
     assert!(*found <= offset, "{found} for {offset}");
-    assert!(error.to_string().contains("restore a backup"), "{error}");
+    assert!(error.to_string().contains("nothing was cut"), "{error}");
     assert_eq!(bytes_of(disk, &path), before);
     disk.corrupt(&path, offset, 0x10);
     try_open(disk).expect("whole again");
@@ -405,7 +406,7 @@ fn a_bad_batch_in_an_older_segment_is_damage_even_if_it_is_the_last_there() {
     disk.remove_file(&segment(2)).unwrap();
     let error = try_open(&disk).err().unwrap();
     assert!(
-        matches!(&error, WalError::Damaged { segment: missing, .. } if *missing == segment(2)),
+        matches!(&error, WalError::Damaged(Damage { segment: missing, .. }) if *missing == segment(2)),
         "{error}"
     );
 }

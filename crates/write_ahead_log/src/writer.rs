@@ -7,8 +7,9 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use platform::{Disk, DiskFile};
 
+use crate::examination::Examination;
 use crate::format::{
-    BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, FORMAT_VERSION, RecordKind,
+    BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, FORMAT_VERSION, MARK_BYTES, Mark, RecordKind,
     SEGMENT_HEADER_BYTES, Seed, SegmentHeader, append_record, records, reseal_record,
 };
 use crate::groups::{Groups, Location};
@@ -29,6 +30,8 @@ pub struct WriteAheadLog<D: Disk> {
     tail: Option<Tail<D::File>>,
     stock: Stock<D>,
     next_batch: u64,
+    /// Number of the last batch that has a mark behind it.
+    marked: u64,
     /// The batch being gathered: room for its header, then records sealed for the tail's segment.
     buffer: Vec<u8>,
     records: u32,
@@ -51,41 +54,54 @@ impl<D: Disk> WriteAheadLog<D> {
     /// Opens the log in a directory, creating both if needed, and reads everything that was synced. The caller
     /// makes sure that no other process has it open.
     pub fn open(disk: D, dir: &Path, options: Options) -> Result<(Self, Recovered), WalError> {
-        disk.create_dir_all(dir)
-            .map_err(WalError::io("create", dir))?;
+        let found = Examination::of(disk, dir)?;
+        Self::open_examined(found, options, &BTreeMap::new())
+    }
+
+    /// Opens what was examined. `held` says, by group, up to where the caller has for certain what the entries did: if
+    /// only entries up to there are missing, the damaged beginning of the log is dropped.
+    pub fn open_examined(
+        found: Examination<D>,
+        options: Options,
+        held: &BTreeMap<u64, Start>,
+    ) -> Result<(Self, Recovered), WalError> {
+        let (disk, dir) = (found.disk.clone(), found.dir.clone());
+        disk.create_dir_all(&dir)
+            .map_err(WalError::io("create", &dir))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent)
                 .map_err(WalError::io("sync", parent))?;
         }
-        let mut stock = Stock::open(disk.clone(), dir, &options)?;
-        let outcome = recovery::recover(&disk, dir)?;
+        let outcome = recovery::settle(found, held)?;
+        let mut stock = Stock::open(disk, &dir, &options)?;
         if let Some(prepared) = outcome.prepared {
             stock.put_prepared(prepared);
         }
-        let ends = outcome.published.groups.0.iter().map(|(id, group)| {
-            let end = End {
-                start: group.start,
-                last: group.last(),
-            };
-            (*id, end)
-        });
-        let log = Self {
-            dir: dir.to_path_buf(),
+        let mut log = Self {
+            dir,
             record_bytes_max: options.record_bytes_max,
-            ends: ends.collect(),
+            ends: ends(&outcome.published.groups),
             published: Arc::new(RwLock::new(outcome.published)),
             tail: outcome.tail,
             stock,
             next_batch: outcome.next_batch,
+            marked: 0,
             buffer: vec![0; BATCH_HEADER_BYTES],
             records: 0,
             poison: None,
             fsyncs: 0,
             written_bytes: 0,
         };
+        log.mark()?;
+        for (group, start) in outcome.moved_starts {
+            let tag = start.tag.to_le_bytes();
+            log.put((RecordKind::Start, group, start.index), &[&tag]);
+        }
+        log.sync()?;
         let recovered = Recovered {
             groups: log.recovered_groups()?,
             torn_tail: outcome.torn_tail,
+            dropped: outcome.dropped,
         };
         Ok((log, recovered))
     }
@@ -188,11 +204,13 @@ impl<D: Disk> WriteAheadLog<D> {
         self.records > 0
     }
 
-    /// Frees segments and writes the next one ahead, in short steps; to be called when nobody waits, best
+    /// Marks the last batch as synced, frees segments and writes the next one ahead, in short steps; to be called when nobody waits, best
     /// after every sync. Without it the same happens, all at once, when a segment is full. True if there is
     /// more to do.
     pub fn housekeep(&mut self) -> Result<bool, WalError> {
         self.check_usable()?;
+        self.mark()
+            .inspect_err(|error| self.poison = Some(error.to_string()))?;
         self.free_segments()?;
         let Some(tail) = &self.tail else {
             return Ok(false);
@@ -219,6 +237,25 @@ impl<D: Disk> WriteAheadLog<D> {
             fsyncs: self.fsyncs,
             written_bytes: self.written_bytes,
         }
+    }
+
+    /// Writes behind the last batch that it was synced, so that its decay is not taken for a torn write. Not synced
+    /// itself: it costs a write into memory.
+    fn mark(&mut self) -> Result<(), WalError> {
+        let number = self.next_batch - 1;
+        let Some(tail) = &self.tail else {
+            return Ok(());
+        };
+        if self.marked == number || tail.offset + MARK_BYTES as u64 > tail.len {
+            return Ok(());
+        }
+        let mark = Mark { number }.encode(Seed::of(tail.sequence));
+        let path = path(&self.dir, tail.sequence);
+        tail.file
+            .write_all_at(&mark, tail.offset)
+            .map_err(WalError::io("write", &path))?;
+        self.marked = number;
+        Ok(())
     }
 
     fn check_usable(&self) -> Result<(), WalError> {
@@ -250,7 +287,8 @@ impl<D: Disk> WriteAheadLog<D> {
 
     fn write_batch(&mut self) -> Result<(), WalError> {
         let padded = self.buffer.len().next_multiple_of(BATCH_ALIGNMENT);
-        let fits = |tail: &Tail<D::File>| tail.offset + padded as u64 <= tail.len;
+        let needed = (padded + MARK_BYTES) as u64;
+        let fits = |tail: &Tail<D::File>| tail.offset + needed <= tail.len;
         let header_at = if self.tail.as_ref().is_some_and(fits) {
             0
         } else {
@@ -303,7 +341,7 @@ impl<D: Disk> WriteAheadLog<D> {
             at += reseal_record(seed, &mut buffer[at..]);
         }
         assert_eq!(at, buffer.len(), "the buffer is nothing but records");
-        let needed = buffer.len().next_multiple_of(BATCH_ALIGNMENT) as u64;
+        let needed = (buffer.len().next_multiple_of(BATCH_ALIGNMENT) + MARK_BYTES) as u64;
         let prepared = self.stock.take(sequence, needed)?;
         self.buffer = buffer;
         self.records += carried;
@@ -364,17 +402,26 @@ impl<D: Disk> WriteAheadLog<D> {
                 freed.push(first.remove_entry());
             }
         }
-        if freed.is_empty() {
-            return Ok(());
-        }
         for (sequence, mut segment) in freed {
             // No new reader can get it now; one that has it keeps its bytes.
             let reusable = Arc::get_mut(&mut segment.file).is_some();
             self.stock
                 .put_freed(u64::from(sequence), segment.len, reusable)?;
         }
-        self.stock.sync_names()
+        Ok(())
     }
+}
+
+/// Where each group begins and ends.
+fn ends(groups: &Groups) -> BTreeMap<u64, End> {
+    let ends = groups.0.iter().map(|(id, group)| {
+        let end = End {
+            start: group.start,
+            last: group.last(),
+        };
+        (*id, end)
+    });
+    ends.collect()
 }
 
 /// Appends every group's state and start; returns the number of records.

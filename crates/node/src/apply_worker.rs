@@ -11,12 +11,14 @@ use parking_lot::RwLock;
 use peer_transport::JoinReply;
 use platform::Disk;
 use state_machine::{Reader, StateMachine, StorageFault};
-use storage_engine::{Engine, LsmEngine};
+use storage_engine::Engine;
 
 use crate::applied_waiters::AppliedWaiters;
 use crate::config::MemberContext;
+use crate::core_worker::Exit;
 use crate::engine_dirs;
 use crate::entry_codec::encode_membership;
+use crate::error::ExitReason;
 use crate::events::{ApplyWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter};
 use crate::mailbox::Mailbox;
 
@@ -25,12 +27,12 @@ const RELEASE_EVERY: u64 = 64;
 
 /// Opens the engine in a directory; the node's settings and callbacks are inside.
 pub(crate) type OpenEngine =
-    Box<dyn Fn(&std::path::Path) -> Result<Arc<LsmEngine>, StorageFault> + Send>;
+    Box<dyn Fn(&std::path::Path) -> Result<Arc<dyn Engine>, StorageFault> + Send>;
 
 /// Owns the state machine.
 pub(crate) struct ApplyWorker<D: Disk> {
     pub machine: StateMachine,
-    pub engine: Arc<LsmEngine>,
+    pub engine: Arc<dyn Engine>,
     pub open_engine: OpenEngine,
     pub disk: D,
     pub engine_root: PathBuf,
@@ -38,6 +40,36 @@ pub(crate) struct ApplyWorker<D: Disk> {
     pub reader: Arc<RwLock<Reader>>,
     pub waiters: Arc<AppliedWaiters>,
     pub core: Arc<Mailbox<Event>>,
+}
+
+/// The worker, its inbox, and whom it tells how it ended.
+pub(crate) struct ApplySide<D: Disk> {
+    pub worker: ApplyWorker<D>,
+    pub inbox: Arc<Mailbox<ApplyWork>>,
+    pub exit: Arc<Exit>,
+}
+
+impl<D: Disk> ApplySide<D> {
+    /// Works off `items`; false after a fault, when nothing more is to be done.
+    pub fn work(&mut self, items: &mut Vec<ApplyWork>) -> bool {
+        let outcome = self.worker.process(items);
+        outcome.map_err(|fault| self.fail(fault)).is_ok()
+    }
+
+    /// The inbox is closed and worked off: the clean end.
+    pub fn finish(&mut self) {
+        match self.worker.finish() {
+            Ok(()) => self.exit.set(ExitReason::Stopped),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn fail(&self, fault: String) {
+        self.worker.core.push(Event::Fault(fault.clone()));
+        self.inbox.close();
+        // Should the core have ended already, this is how the fault becomes known.
+        self.exit.set(ExitReason::StorageFault(fault));
+    }
 }
 
 impl<D: Disk> ApplyWorker<D> {

@@ -24,8 +24,13 @@ pub(crate) struct BackgroundWorker {
 }
 
 impl BackgroundWorker {
+    /// Carries out everything in `work`; `Err` is a fault of this machine's storage.
+    pub fn round(&mut self, work: &mut Vec<BackgroundWork>) -> Result<(), String> {
+        work.drain(..).try_for_each(|item| self.process(item))
+    }
+
     /// Carries out one piece of work; `Err` is a fault of this machine's storage.
-    pub fn process(&mut self, work: BackgroundWork) -> Result<(), String> {
+    fn process(&mut self, work: BackgroundWork) -> Result<(), String> {
         match work {
             BackgroundWork::Fetch {
                 to,

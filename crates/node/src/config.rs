@@ -26,6 +26,8 @@ pub struct NodeConfig {
     pub heartbeat_ticks: u32,
     /// Bytes of writes kept in memory before they are flushed to tables; bounds replay after a crash.
     pub memtable_bytes: u64,
+    /// Length of a segment file of the log, bytes.
+    pub log_segment_bytes: u64,
     /// Upper bound of the engine's block cache, bytes.
     pub cache_bytes: u64,
     /// Entries kept in the log behind the durable applied index for members that were away.
@@ -86,6 +88,7 @@ impl NodeConfig {
             election_ticks_max: 30,
             heartbeat_ticks: 5,
             memtable_bytes: 16 << 20,
+            log_segment_bytes: 16 << 20,
             cache_bytes: 32 << 20,
             log_retained_entries: 50_000,
             priority: DEFAULT_PRIORITY,

@@ -6,20 +6,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use consensus::{MembershipChange, NodeId, Payload, RoleName};
+use crossbeam_channel::Receiver;
 use parking_lot::{Mutex, RwLock};
-use peer_transport::{JoinRequest, PeerAddress, PeerHealth, Transport};
+use peer_transport::{JoinReply, JoinRequest, PeerAddress, PeerHealth};
 use state_machine::Reader;
 
 use crate::applied_waiters::AppliedWaiters;
 use crate::config::MemberContext;
+use crate::core_worker::{Exit, Inboxes};
 use crate::error::ExitReason;
 use crate::events::{
     Event, MembershipDone, MembershipOutcome, ProposeDone, ProposeOutcome, ReadDone, ReadError,
 };
 use crate::housekeeping::ClientDrivesBuild;
 use crate::inbound::RequestHandler;
+use crate::peers::Peers;
 use crate::status::{Gauges, Indices, NodeStatus, Observer, StatusBoard};
-use crate::threads::{Exit, Inboxes};
 
 /// How long a clean stop waits for another member to take over the lead.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,9 +37,11 @@ pub(crate) struct NodeParts {
     pub reader: Arc<RwLock<Reader>>,
     pub waiters: Arc<AppliedWaiters>,
     pub exit: Arc<Exit>,
-    pub transport: Arc<Transport>,
+    pub peers: Arc<dyn Peers>,
     pub requests: Arc<RwLock<Option<RequestHandler>>>,
     pub builds_driven_by_clients: Arc<AtomicUsize>,
+    /// What the membership should say of this node.
+    pub context: MemberContext,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -112,7 +116,7 @@ impl Node {
 
     /// State of the connections to the other members.
     pub fn peer_health(&self) -> std::collections::BTreeMap<consensus::NodeId, PeerHealth> {
-        self.parts.transport.health()
+        self.parts.peers.health()
     }
 
     /// Answers other processes' questions that come over the peer port; see [`Node::ask_peer`].
@@ -176,7 +180,7 @@ impl Node {
     /// Blocks until the node has ended, and says why.
     pub fn wait(&self) -> ExitReason {
         let reason = self.parts.exit.wait();
-        self.parts.transport.stop();
+        self.parts.peers.stop();
         for thread in std::mem::take(&mut *self.parts.threads.lock()) {
             // A panicked thread has printed its reason.
             thread.join().ok();
@@ -200,22 +204,46 @@ impl Node {
         receiver.recv_timeout(timeout).is_ok()
     }
 
-    /// Sees to it that the addresses in the membership are the ones this node has now: a founder's are not in it yet, and
-    /// a restart may have changed them.
-    pub(crate) fn announce(&self, context: MemberContext) {
+    /// Why the node ended, once it has.
+    pub(crate) fn exit_reason(&self) -> Option<ExitReason> {
+        self.parts.exit.known()
+    }
+
+    /// The threads that run this node; [`Node::wait`] waits for them.
+    pub(crate) fn run_by(&self, threads: Vec<JoinHandle<()>>) {
+        *self.parts.threads.lock() = threads;
+    }
+
+    /// What is to be said to the leader so that the membership shows the addresses this node has now: a founder's are not
+    /// in it yet, and a restart may have changed them. `None` when they are in it, and once the node has ended.
+    pub(crate) fn announcement(&self) -> Option<JoinRequest> {
+        let status = self.status();
+        let context = self.parts.context.encode();
+        let known = status.membership.members.get(&status.id);
+        let recorded = known.is_some_and(|member| member.context == context);
+        (!recorded && !self.parts.inboxes.core.is_closed()).then(|| JoinRequest {
+            cluster_id: Some(status.cluster_id),
+            member: Some(status.id),
+            ..JoinRequest::fresh(self.parts.context.directory, context.to_vec())
+        })
+    }
+
+    /// Asks this member's core to admit a directory; the answer comes over the channel, if it comes.
+    pub(crate) fn admit(&self, request: JoinRequest) -> Receiver<JoinReply> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.parts.inboxes.core.push(Event::Join { request, reply });
+        answer
+    }
+
+    /// Sees to it that the membership shows this node's addresses.
+    pub(crate) fn announce(&self) {
         let node = self.clone();
-        let recorded = move || {
-            let status = node.status();
-            status
-                .membership
-                .members
-                .get(&status.id)
-                .is_some_and(|member| member.context == context.encode())
-                || node.parts.inboxes.core.is_closed()
-                || {
-                    node.announce_once(&status, &context);
-                    false
-                }
+        let recorded = move || match node.announcement() {
+            None => true,
+            Some(request) => {
+                node.announce_once(&request);
+                false
+            }
         };
         if recorded() {
             return;
@@ -235,24 +263,20 @@ impl Node {
         }
     }
 
-    fn announce_once(&self, status: &NodeStatus, context: &MemberContext) {
-        let request = JoinRequest {
-            cluster_id: Some(status.cluster_id),
-            member: Some(status.id),
-            ..JoinRequest::fresh(context.directory, context.encode().to_vec())
-        };
+    fn announce_once(&self, request: &JoinRequest) {
+        let status = self.status();
         if status.writable {
-            let (reply, answer) = crossbeam_channel::bounded(1);
-            self.parts.inboxes.core.push(Event::Join { request, reply });
             // Whatever the answer, the membership is looked at again.
-            answer.recv_timeout(ANNOUNCE_TIMEOUT).ok();
+            self.admit(request.clone())
+                .recv_timeout(ANNOUNCE_TIMEOUT)
+                .ok();
         } else if let Some(leader) = status
             .leader
             .filter(|id| *id != status.id)
             .and_then(|id| status.member(id))
         {
             let leader = PeerAddress(leader.addresses.peer);
-            peer_transport::request_join(&[leader], &request, ANNOUNCE_TIMEOUT).ok();
+            peer_transport::request_join(&[leader], request, ANNOUNCE_TIMEOUT).ok();
         }
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use peer_transport::{Handler, JoinReply, JoinRequest, PeerAddress, SnapshotSink};
 use platform::Disk;
 use state_machine::SnapshotImport;
+use storage_engine::Engines;
 
 use crate::engine_dirs;
 use crate::events::{Event, Staged};
@@ -24,6 +25,7 @@ pub type RequestHandler = Box<dyn Fn(u8, &[u8]) -> Result<Vec<u8>, String> + Sen
 
 pub(crate) struct Inbound<D: Disk> {
     pub disk: D,
+    pub engines: Arc<dyn Engines>,
     pub engine_root: PathBuf,
     pub core: Arc<Mailbox<Event>>,
     pub requests: Arc<RwLock<Option<RequestHandler>>>,
@@ -93,7 +95,8 @@ impl<D: Disk> Handler for Inbound<D> {
         let staging = StagingGuard(self.staging.clone());
         let directory =
             engine_dirs::stage(&self.disk, &self.engine_root).map_err(|error| error.to_string())?;
-        let import = SnapshotImport::new(&directory).map_err(|error| error.to_string())?;
+        let loader = self.engines.bulk_loader(&directory);
+        let import = SnapshotImport::new(loader.map_err(|fault| fault.to_string())?);
         Ok(Box::new(Sink {
             import,
             meta,

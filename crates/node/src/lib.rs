@@ -6,8 +6,9 @@
 //!
 //! Shape: four threads, each with an inbox it drains whole. The core thread steps consensus and touches no disk; the log
 //! thread appends and syncs; the apply thread runs the state machine; the background thread does what may take long.
-//! Each thread's work is a plain function of its inbox (`core`, `log_worker`, `apply_worker`, `background`), so a simulator
-//! can call them in its own order; only `threads` knows that threads exist.
+//! Each thread's work is a plain function of its inbox (`core_worker`, `log_worker`, `apply_worker`, `background`); `parts`
+//! builds them, `threads` is the only place that knows threads exist, and [`SteppedNode`] offers the same workers to a
+//! caller who steps them.
 //!
 //! Not in here: MongoDB, HTTP, operating-system calls (they are `platform`'s), test hooks.
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ mod background;
 mod backlog;
 mod config;
 mod core;
+mod core_worker;
 mod engine_dirs;
 mod entry_codec;
 mod error;
@@ -28,10 +30,12 @@ mod identity;
 mod inbound;
 mod log_worker;
 mod mailbox;
+mod parts;
 mod peers;
 mod small_file;
 mod start;
 mod status;
+mod stepped;
 mod threads;
 
 #[cfg(test)]
@@ -49,5 +53,8 @@ pub use handle::Node;
 pub use housekeeping::ClientDrivesBuild;
 pub use identity::hex;
 pub use inbound::RequestHandler;
+pub use parts::Joiner;
+pub use peers::{Peers, SnapshotDone};
 pub use start::Platform;
 pub use status::{Indices, NodeStatus, Observer};
+pub use stepped::{JoinAnswer, SteppedNode, SteppedPlatform};

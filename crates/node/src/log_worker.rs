@@ -69,6 +69,18 @@ impl<D: Disk> LogWorker<D> {
         Ok(())
     }
 
+    /// [`LogWorker::process`]; then segments are made ready and freed a step, and on while nothing waits, so that a full
+    /// segment never holds up a sync.
+    pub fn round(
+        &mut self,
+        work: &mut Vec<LogWork>,
+        inbox: &Mailbox<LogWork>,
+    ) -> Result<(), String> {
+        self.process(work).map_err(|fault| fault.to_string())?;
+        while self.log.housekeep().map_err(|fault| fault.to_string())? && inbox.is_empty() {}
+        Ok(())
+    }
+
     fn append(&mut self, persist: &Persist) -> Result<(), WalError> {
         let group = self.group.0;
         if let Some(position) = persist.reset_to {

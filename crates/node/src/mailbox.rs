@@ -85,6 +85,13 @@ impl<T> Mailbox<T> {
         !(state.closed && into.is_empty())
     }
 
+    /// Moves what waits into `into`, without waiting for anything. Returns false when the inbox is closed and empty.
+    pub fn take(&self, into: &mut Vec<T>) -> bool {
+        let mut state = self.state.lock();
+        into.append(&mut state.items);
+        !(state.closed && into.is_empty())
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.state.lock().items.is_empty()

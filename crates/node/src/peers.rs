@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use consensus::{Envelope, GroupId, NodeId, SnapshotMeta};
-use peer_transport::{PeerAddress, SnapshotSource, Transport};
+use peer_transport::{PeerAddress, PeerHealth, SnapshotSource, Transport};
 
 /// The only group there is so far; every frame and log record carries it (DESIGN §8).
 pub const GROUP: GroupId = GroupId(1);
@@ -26,6 +26,10 @@ pub trait Peers: Send + Sync + 'static {
         source: SnapshotSource,
         done: SnapshotDone,
     );
+    /// State of the connections to the other members.
+    fn health(&self) -> BTreeMap<NodeId, PeerHealth>;
+    /// Ends all connections: the node has ended.
+    fn stop(&self);
 }
 
 impl Peers for Transport {
@@ -45,5 +49,13 @@ impl Peers for Transport {
         done: SnapshotDone,
     ) {
         Transport::send_snapshot(self, GROUP, to, meta, source, done);
+    }
+
+    fn health(&self) -> BTreeMap<NodeId, PeerHealth> {
+        Transport::health(self)
+    }
+
+    fn stop(&self) {
+        Transport::stop(self);
     }
 }

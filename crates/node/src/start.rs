@@ -5,44 +5,27 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{
-    Config, HardState, LogIndex, LogPosition, Membership, NodeId, Recovered, Replica, Term,
-};
-use parking_lot::{Mutex, RwLock};
+use consensus::{HardState, LogIndex, LogPosition, Membership, NodeId, Recovered, Term};
 use peer_transport::{JoinReply, JoinRequest, PeerAddress, Transport};
 use platform::{Clock, Disk, Entropy};
 use state_machine::StateMachine;
-use storage_engine::LsmEngine;
+use storage_engine::LsmEngines;
 use write_ahead_log::{Start, WriteAheadLog};
 
-use crate::applied_waiters::AppliedWaiters;
-use crate::apply_worker::{ApplyWorker, OpenEngine};
-use crate::background::BackgroundWorker;
-use crate::config::{
-    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, FEATURE_LEVEL, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
-    INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig, UNCOMMITTED_BYTES_MAX,
-};
-use crate::core::Core;
-use crate::engine_dirs;
+use crate::config::{FEATURE_LEVEL, MemberContext, NodeConfig};
 use crate::entry_codec::{decode_entry, decode_hard_state, decode_membership, encode_hard_state};
 use crate::error::StartError;
-use crate::events::Event;
-use crate::handle::{Node, NodeParts};
-use crate::housekeeping::Housekeeping;
+use crate::handle::Node;
 use crate::identity::{Identity, hex, unhex};
 use crate::inbound::Inbound;
-use crate::log_worker::LogWorker;
-use crate::mailbox::Mailbox;
-use crate::peers::{GROUP, Peers};
+use crate::parts::{self, Joiner, Machine};
+use crate::peers::GROUP;
 use crate::small_file;
-use crate::status::{Gauges, NodeStatus, StatusBoard};
-use crate::threads::{
-    CoreThread, Exit, Inboxes, background_work, log_dir, log_work, spawn_apply, spawn_worker,
-};
+use crate::threads;
 
 /// How long a joining node looks for a member that admits it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -73,149 +56,31 @@ impl Node {
         } = platform;
         let lock = take_directory(&disk, &config.data_dir)?;
         let listener = peer_transport::bind(&config.peer_listen)?;
-        let identity = identity(&disk, &config, &*entropy)?;
-        let context = MemberContext::of(&config, identity.directory);
-
-        let core_inbox = Arc::new(Mailbox::new(INBOX_ITEMS_MAX));
-        let engine_root = config.data_dir.join("engine");
-        let open_engine = engine_opener(&config, core_inbox.clone());
-        let engine = open_engine(&engine_dirs::open(&disk, &engine_root)?)?;
-        let machine = StateMachine::open(engine.clone())?;
-        let (log, recovered) = recover(&disk, &config.data_dir, &machine, &identity)?;
-        let gauges = initial_gauges(&recovered);
-        let (replica, effects) = Replica::new(
-            consensus_config(&config, &identity, entropy.next_u64()),
-            recovered,
-        );
-        let core = Core::new(
-            replica,
-            identity.cluster_id,
-            config.feature_level,
-            config.log_retained_entries,
-            LogIndex(machine.applied().index),
-        );
-
-        let requests = Arc::new(RwLock::new(None));
-        let inbound = Inbound {
-            disk: disk.clone(),
-            engine_root: engine_root.clone(),
-            core: core_inbox.clone(),
-            requests: requests.clone(),
-            staging: Arc::default(),
-        };
-        let transport = Arc::new(start_transport(
-            &identity,
-            &config.advertise.peer,
-            listener,
-            entropy,
-            inbound,
-        )?);
-        let peers: Arc<dyn Peers> = transport.clone();
-
-        let inboxes = Inboxes {
-            core: core_inbox.clone(),
-            log: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-            apply: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-            background: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-        };
-        let reader = Arc::new(RwLock::new(machine.reader()));
-        let waiters = Arc::new(AppliedWaiters::new(gauges.clone()));
-        let board = Arc::new(StatusBoard::new(initial_status(&identity, core.replica())));
-        let exit = Arc::new(Exit::default());
-        let builds_driven_by_clients = Arc::default();
-
-        let log_worker = LogWorker {
-            log,
-            group: GROUP,
-            core: core_inbox.clone(),
-            peers: peers.clone(),
-            gauges: gauges.clone(),
-        };
-        let background = BackgroundWorker {
-            id: identity.node_id,
-            log: log_worker.log.reader(),
-            reader: reader.clone(),
-            peers: peers.clone(),
-            core: core_inbox.clone(),
-        };
-        let apply_worker = ApplyWorker {
-            machine,
-            engine,
-            open_engine,
+        let machine = Machine {
             disk,
-            engine_root,
-            cluster_id: identity.cluster_id,
-            reader: reader.clone(),
-            waiters: waiters.clone(),
-            core: core_inbox.clone(),
-        };
-        let core_thread = CoreThread {
-            core,
-            inboxes: inboxes.clone(),
-            peers,
-            waiters: waiters.clone(),
-            board: board.clone(),
-            gauges: gauges.clone(),
-            housekeeping: Housekeeping::new(
-                clock.clone(),
-                reader.clone(),
-                Arc::clone(&builds_driven_by_clients),
-            ),
             clock,
-            tick: config.tick,
-            exit: exit.clone(),
-            ticks_to_housekeeping: 0,
+            entropy: entropy.clone(),
+            engines: Arc::new(LsmEngines {
+                memtable_bytes: config.memtable_bytes,
+                cache_bytes: config.cache_bytes,
+            }),
+            joiner: Box::new(peer_transport::request_join),
         };
-        let started = || -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-            let core = core_inbox.clone();
-            let mut threads = vec![
-                spawn_worker(
-                    "log",
-                    inboxes.log.clone(),
-                    core.clone(),
-                    log_work(log_worker, inboxes.log.clone()),
-                    || {},
-                )?,
-                spawn_apply(
-                    apply_worker,
-                    inboxes.apply.clone(),
-                    core.clone(),
-                    exit.clone(),
-                )?,
-                spawn_worker(
-                    "background",
-                    inboxes.background.clone(),
-                    core,
-                    background_work(background),
-                    || {},
-                )?,
-            ];
-            let builder = std::thread::Builder::new().name("core".to_owned());
-            threads.push(builder.spawn(move || core_thread.run(effects))?);
-            Ok(threads)
-        };
-        let threads = started()
+        let (node, workers) = parts::build(&config, machine, lock, |identity, inbound| {
+            let address = &config.advertise.peer;
+            let transport = start_transport(identity, address, listener, entropy, inbound)?;
+            Ok(Arc::new(transport))
+        })?;
+        let threads = threads::spawn(workers)
             .map_err(|source| StartError::io("start threads for", &config.data_dir, source))?;
-        let node = Node::new(NodeParts {
-            inboxes,
-            board,
-            gauges,
-            reader,
-            waiters,
-            exit,
-            transport,
-            requests,
-            builds_driven_by_clients,
-            threads: Mutex::new(threads),
-            lock: Mutex::new(Some(Box::new(lock))),
-        });
-        node.announce(context);
+        node.run_by(threads);
+        node.announce();
         Ok(node)
     }
 }
 
 /// Makes and locks the data directory; refuses one that is somebody else's.
-fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lock, StartError> {
+pub(crate) fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lock, StartError> {
     disk.create_dir_all(data_dir)
         .map_err(|source| StartError::io("create", data_dir, source))?;
     let ours = [
@@ -250,10 +115,11 @@ fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lock, StartEr
     })
 }
 
-fn identity<D: Disk>(
+pub(crate) fn identity<D: Disk>(
     disk: &D,
     config: &NodeConfig,
     entropy: &dyn Entropy,
+    joiner: &Joiner,
 ) -> Result<Identity, StartError> {
     if let Some(identity) = Identity::load(disk, &config.data_dir)? {
         return Ok(identity);
@@ -274,7 +140,7 @@ fn identity<D: Disk>(
             .map(|address| PeerAddress(address.clone()))
             .collect();
         let request = JoinRequest::fresh(directory, context.encode().to_vec());
-        let (cluster_id, node_id) = ask_to_join(&addresses, &request)?;
+        let (cluster_id, node_id) = ask_to_join(joiner, &addresses, &request)?;
         Identity {
             cluster_id,
             node_id,
@@ -282,16 +148,16 @@ fn identity<D: Disk>(
             founder: false,
         }
     };
-    begin_log(disk, &config.data_dir)?;
+    begin_log(disk, config)?;
     identity.store(disk, &config.data_dir)?;
     Ok(identity)
 }
 
 /// Writes the first record of the log. A directory with an identity and a log that holds nothing is then known to have
 /// lost it: votes and entries that others count on may have been in it.
-fn begin_log<D: Disk>(disk: &D, data_dir: &Path) -> Result<(), StartError> {
-    let options = write_ahead_log::Options::default();
-    let (mut log, found) = WriteAheadLog::open(disk.clone(), &log_dir(data_dir), options)?;
+fn begin_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartError> {
+    let directory = log_dir(&config.data_dir);
+    let (mut log, found) = WriteAheadLog::open(disk.clone(), &directory, log_options(config))?;
     if found.groups.is_empty() {
         log.set_state(GROUP.0, &encode_hard_state(&HardState::default()))?;
         log.sync()?;
@@ -300,10 +166,11 @@ fn begin_log<D: Disk>(disk: &D, data_dir: &Path) -> Result<(), StartError> {
 }
 
 fn ask_to_join(
+    joiner: &Joiner,
     addresses: &[PeerAddress],
     request: &JoinRequest,
 ) -> Result<([u8; 16], NodeId), StartError> {
-    match peer_transport::request_join(addresses, request, JOIN_TIMEOUT)? {
+    match joiner(addresses, request, JOIN_TIMEOUT)? {
         JoinReply::Accepted {
             cluster_id,
             node_id,
@@ -345,25 +212,6 @@ fn random_id(entropy: &dyn Entropy) -> [u8; 16] {
     id
 }
 
-fn engine_opener(config: &NodeConfig, core: Arc<Mailbox<Event>>) -> OpenEngine {
-    let (memtable_bytes, cache_bytes) = (config.memtable_bytes, config.cache_bytes);
-    Box::new(move |directory| {
-        let (flushed, fault) = (core.clone(), core.clone());
-        LsmEngine::open(
-            directory,
-            storage_engine::Options {
-                memtable_bytes,
-                cache_bytes,
-                on_flushed: Box::new(move |version| {
-                    flushed.push(Event::Flushed(LogIndex(version)))
-                }),
-                on_fault: Box::new(move |what| fault.push(Event::Fault(what.to_string()))),
-                ..storage_engine::Options::default()
-            },
-        )
-    })
-}
-
 fn start_transport<D: Disk>(
     identity: &Identity,
     advertise: &str,
@@ -383,35 +231,28 @@ fn start_transport<D: Disk>(
     Ok(Transport::start(config, Arc::new(inbound))?)
 }
 
-fn consensus_config(config: &NodeConfig, identity: &Identity, seed: u64) -> Config {
-    Config {
-        id: identity.node_id,
-        seed,
-        election_ticks_min: config.election_ticks_min,
-        election_ticks_max: config.election_ticks_max,
-        heartbeat_ticks: config.heartbeat_ticks,
-        append_bytes_max: APPEND_BYTES_MAX,
-        inflight_messages_max: INFLIGHT_MESSAGES_MAX,
-        inflight_bytes_max: INFLIGHT_BYTES_MAX,
-        uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
-        cache_bytes_max: ENTRY_CACHE_BYTES_MAX,
-        lease_ticks: None,
+/// Directory of the log inside a data directory.
+fn log_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("wal")
+}
+
+fn log_options(config: &NodeConfig) -> write_ahead_log::Options {
+    write_ahead_log::Options {
+        segment_bytes: config.log_segment_bytes,
+        ..write_ahead_log::Options::default()
     }
 }
 
 /// Opens the log and fits it to the engine's durable state.
-fn recover<D: Disk>(
+pub(crate) fn recover<D: Disk>(
     disk: &D,
-    data_dir: &Path,
+    config: &NodeConfig,
     machine: &StateMachine,
     identity: &Identity,
 ) -> Result<(WriteAheadLog<D>, Recovered), StartError> {
-    let directory = log_dir(data_dir);
-    let (mut log, mut found) = WriteAheadLog::open(
-        disk.clone(),
-        &directory,
-        write_ahead_log::Options::default(),
-    )?;
+    let data_dir = &config.data_dir;
+    let (mut log, mut found) =
+        WriteAheadLog::open(disk.clone(), &log_dir(data_dir), log_options(config))?;
     let group = found.groups.remove(&GROUP.0).unwrap_or_default();
     let broken = |what: String| StartError::Inconsistent {
         path: data_dir.to_owned(),
@@ -524,31 +365,4 @@ fn founding_membership(identity: &Identity) -> Membership {
     let mut membership = consensus::bootstrap(identity.node_id, context.encode());
     membership.voters = BTreeSet::from([identity.node_id]);
     membership
-}
-
-fn initial_gauges(recovered: &Recovered) -> Arc<Gauges> {
-    let gauges = Gauges::default();
-    let last = recovered
-        .entries
-        .last()
-        .map_or(recovered.log_start.index, |entry| entry.index);
-    Gauges::set(&gauges.last, last);
-    Gauges::set(&gauges.durable, last);
-    Gauges::set(&gauges.applied, recovered.applied);
-    Gauges::set(&gauges.commit, recovered.applied);
-    Arc::new(gauges)
-}
-
-fn initial_status(identity: &Identity, replica: &Replica) -> NodeStatus {
-    NodeStatus {
-        cluster_id: identity.cluster_id,
-        id: identity.node_id,
-        role: replica.role(),
-        term: replica.term(),
-        leader: None,
-        writable: false,
-        membership: replica.membership().clone(),
-        removed: false,
-        revision: 0,
-    }
 }

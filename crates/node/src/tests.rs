@@ -331,7 +331,10 @@ fn a_crash_between_the_swap_of_a_snapshot_and_the_reset_of_the_log_is_mended() {
     let export = state_machine::Export::new(machine.reader().snapshot()).expect("the latest");
     let root = paths[2].join("engine");
     let staged = crate::engine_dirs::stage(&OsDisk, &root).expect("stages");
-    let mut import = state_machine::SnapshotImport::new(&staged).expect("begins");
+    let mut import = {
+        let loader = storage_engine::BulkLoader::create(&staged).expect("begins");
+        state_machine::SnapshotImport::new(Box::new(loader))
+    };
     for chunk in export {
         import.chunk(&chunk.expect("no fault")).expect("is taken");
     }

@@ -13,12 +13,14 @@
 
 mod bulk_loader;
 mod engine;
+mod engines;
 mod fault;
 mod lsm;
 mod memory;
 
 pub use bulk_loader::BulkLoader;
 pub use engine::{Batch, Engine, EngineStats, RangeIterator, Version};
+pub use engines::{BulkLoad, Engines, LsmEngines, OnFault, OnFlushed};
 pub use fault::StorageFault;
 pub use lsm::{LsmEngine, Options};
 pub use lsm_tree::Slice;

@@ -1,8 +1,6 @@
 //! The receiving side.
 
-use std::path::Path;
-
-use storage_engine::{BulkLoader, StorageFault};
+use storage_engine::{BulkLoad, StorageFault};
 
 use super::{END, VERSION};
 use crate::command::DecodeError;
@@ -39,7 +37,7 @@ pub enum ImportError {
 
 /// Takes the chunks of an [`super::Export`] in order and builds an engine directory from them.
 pub struct SnapshotImport {
-    loader: BulkLoader,
+    loader: Box<dyn BulkLoad>,
     /// Bytes of an entry that is not complete yet.
     buffer: Vec<u8>,
     index: Option<u64>,
@@ -49,16 +47,16 @@ pub struct SnapshotImport {
 }
 
 impl SnapshotImport {
-    /// Starts an import into a directory that is absent or empty.
-    pub fn new(staging_dir: &Path) -> Result<SnapshotImport, ImportError> {
-        Ok(SnapshotImport {
-            loader: BulkLoader::create(staging_dir)?,
+    /// Starts an import into an engine that is empty so far.
+    pub fn new(loader: Box<dyn BulkLoad>) -> SnapshotImport {
+        SnapshotImport {
+            loader,
             buffer: Vec::new(),
             index: None,
             applied: None,
             entries: 0,
             ended: false,
-        })
+        }
     }
 
     /// Takes the next chunk.

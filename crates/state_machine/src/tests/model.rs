@@ -13,9 +13,7 @@ use super::host::{
     Host, create_index, delete, deleted, id, insert, raw, under_session, update, updated, upsert,
     write,
 };
-use crate::{
-    Command, CommandError, Export, Image, Operation, Reply, SnapshotImport, StatementResult,
-};
+use crate::{Command, CommandError, Export, Image, Operation, Reply, StatementResult};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -386,7 +384,7 @@ impl<P: Place> Run<P> {
     fn transfer(&self) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let staging = dir.path().join("engine");
-        let mut import = SnapshotImport::new(&staging).expect("an empty directory");
+        let mut import = super::transfer::import_into(&staging);
         for chunk in Export::new(self.host.snapshot()).expect("of the applied index") {
             import.chunk(&chunk.expect("sound")).expect("sound");
         }

@@ -1,11 +1,18 @@
 //! Export and import.
 
+use std::path::Path;
+
 use bson::doc;
-use storage_engine::{LsmEngine, Options};
+use storage_engine::{BulkLoader, LsmEngine, Options};
 
 use super::host::{Host, contents, create_index, insert, places, under_session, update, write};
 use crate::limits::EXPORT_CHUNK_BYTES_MAX;
 use crate::{Command, Export, ImportError, SnapshotImport, StateMachine};
+
+pub fn import_into(staging: &Path) -> SnapshotImport {
+    let loader = BulkLoader::create(staging).expect("an empty directory");
+    SnapshotImport::new(Box::new(loader))
+}
 
 fn filled() -> Host {
     let mut host = Host::new();
@@ -55,7 +62,7 @@ fn an_imported_state_is_the_exported_one() {
 
     let dir = tempfile::tempdir().expect("a temporary directory");
     let staging = dir.path().join("engine");
-    let mut import = SnapshotImport::new(&staging).expect("an empty directory");
+    let mut import = import_into(&staging);
     for chunk in export {
         let chunk = chunk.expect("sound");
         assert!(chunk.len() <= EXPORT_CHUNK_BYTES_MAX);
@@ -96,7 +103,7 @@ fn a_stream_that_is_cut_or_changed_is_refused() {
         .collect();
     let import = |bytes: &[u8]| -> Result<(), ImportError> {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut import = SnapshotImport::new(&dir.path().join("engine"))?;
+        let mut import = import_into(&dir.path().join("engine"));
         for chunk in bytes.chunks(100_000) {
             import.chunk(chunk)?;
         }
@@ -141,7 +148,7 @@ fn an_empty_state_can_be_exported_too() {
     host.machine.apply_noop(1, 1);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let staging = dir.path().join("engine");
-    let mut import = SnapshotImport::new(&staging).expect("an empty directory");
+    let mut import = import_into(&staging);
     for chunk in Export::new(host.snapshot()).expect("of the applied index") {
         import.chunk(&chunk.expect("sound")).expect("sound");
     }

@@ -1,0 +1,242 @@
+//! A node's parts, put together: what production and simulation share. Threads, sockets and the engine's files come in from
+//! outside.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consensus::{Config, LogIndex, Recovered, Replica};
+use parking_lot::{Mutex, RwLock};
+use peer_transport::{JoinReply, JoinRequest, PeerAddress, TransportError};
+use platform::{Clock, Disk, Entropy};
+use state_machine::StateMachine;
+use storage_engine::Engines;
+
+use crate::applied_waiters::AppliedWaiters;
+use crate::apply_worker::{ApplySide, ApplyWorker, OpenEngine};
+use crate::background::BackgroundWorker;
+use crate::config::{
+    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
+    INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig, UNCOMMITTED_BYTES_MAX,
+};
+use crate::core::Core;
+use crate::core_worker::{CoreWorker, Exit, Inboxes};
+use crate::engine_dirs;
+use crate::error::StartError;
+use crate::events::Event;
+use crate::handle::{Node, NodeParts};
+use crate::housekeeping::Housekeeping;
+use crate::identity::Identity;
+use crate::inbound::Inbound;
+use crate::log_worker::LogWorker;
+use crate::mailbox::Mailbox;
+use crate::peers::{GROUP, Peers};
+use crate::start::{identity, recover};
+use crate::status::{Gauges, NodeStatus, StatusBoard};
+
+/// Asks the members at these addresses, for at most this long, to be admitted.
+pub type Joiner = Box<
+    dyn Fn(&[PeerAddress], &JoinRequest, Duration) -> Result<JoinReply, TransportError>
+        + Send
+        + Sync,
+>;
+
+/// The machine under a node.
+pub(crate) struct Machine<D, C> {
+    pub disk: D,
+    pub clock: C,
+    pub entropy: Arc<dyn Entropy + Send + Sync>,
+    pub engines: Arc<dyn Engines>,
+    pub joiner: Joiner,
+}
+
+/// What works a node's inboxes off.
+pub(crate) struct Workers<D: Disk, C: Clock> {
+    pub core: CoreWorker<C>,
+    pub log: LogWorker<D>,
+    pub apply: ApplySide<D>,
+    pub background: BackgroundWorker,
+}
+
+/// Recovers the directory, which `lock` keeps others out of, and builds the node on it. `connect` is called once everything else has gone well.
+pub(crate) fn build<D: Disk, C: Clock>(
+    config: &NodeConfig,
+    machine: Machine<D, C>,
+    lock: D::Lock,
+    connect: impl FnOnce(&Identity, Inbound<D>) -> Result<Arc<dyn Peers>, StartError>,
+) -> Result<(Node, Workers<D, C>), StartError> {
+    let Machine {
+        disk,
+        clock,
+        entropy,
+        engines,
+        joiner,
+    } = machine;
+    let identity = identity(&disk, config, &*entropy, &joiner)?;
+    let context = MemberContext::of(config, identity.directory);
+
+    let inboxes = Inboxes {
+        core: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        log: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        apply: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        background: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+    };
+    let engine_root = config.data_dir.join("engine");
+    let open_engine = engine_opener(engines.clone(), inboxes.core.clone());
+    let engine = open_engine(&engine_dirs::open(&disk, &engine_root)?)?;
+    let machine = StateMachine::open(engine.clone())?;
+    let (log, recovered) = recover(&disk, config, &machine, &identity)?;
+    let gauges = initial_gauges(&recovered);
+    let (replica, effects) = Replica::new(
+        consensus_config(config, &identity, entropy.next_u64()),
+        recovered,
+    );
+    let core = Core::new(
+        replica,
+        identity.cluster_id,
+        config.feature_level,
+        config.log_retained_entries,
+        LogIndex(machine.applied().index),
+    );
+
+    let requests = Arc::new(RwLock::new(None));
+    let inbound = Inbound {
+        disk: disk.clone(),
+        engines,
+        engine_root: engine_root.clone(),
+        core: inboxes.core.clone(),
+        requests: requests.clone(),
+        staging: Arc::default(),
+    };
+    let peers = connect(&identity, inbound)?;
+    let reader = Arc::new(RwLock::new(machine.reader()));
+    let waiters = Arc::new(AppliedWaiters::new(gauges.clone()));
+    let board = Arc::new(StatusBoard::new(initial_status(&identity, core.replica())));
+    let exit = Arc::new(Exit::default());
+    let builds_driven_by_clients = Arc::default();
+
+    let log_worker = LogWorker {
+        log,
+        group: GROUP,
+        core: inboxes.core.clone(),
+        peers: peers.clone(),
+        gauges: gauges.clone(),
+    };
+    let background = BackgroundWorker {
+        id: identity.node_id,
+        log: log_worker.log.reader(),
+        reader: reader.clone(),
+        peers: peers.clone(),
+        core: inboxes.core.clone(),
+    };
+    let apply = ApplySide {
+        worker: ApplyWorker {
+            machine,
+            engine,
+            open_engine,
+            disk,
+            engine_root,
+            cluster_id: identity.cluster_id,
+            reader: reader.clone(),
+            waiters: waiters.clone(),
+            core: inboxes.core.clone(),
+        },
+        inbox: inboxes.apply.clone(),
+        exit: exit.clone(),
+    };
+    let core_worker = CoreWorker {
+        core,
+        first: Some(effects),
+        inboxes: inboxes.clone(),
+        peers: peers.clone(),
+        waiters: waiters.clone(),
+        board: board.clone(),
+        gauges: gauges.clone(),
+        housekeeping: Housekeeping::new(
+            clock.clone(),
+            reader.clone(),
+            Arc::clone(&builds_driven_by_clients),
+        ),
+        clock,
+        tick: config.tick,
+        exit: exit.clone(),
+        next_tick: Duration::ZERO,
+        ticks_to_housekeeping: 0,
+        let_apply_work: Box::new(|| {}),
+    };
+    let node = Node::new(NodeParts {
+        inboxes,
+        board,
+        gauges,
+        reader,
+        waiters,
+        exit,
+        peers,
+        requests,
+        builds_driven_by_clients,
+        context,
+        threads: Mutex::default(),
+        lock: Mutex::new(Some(Box::new(lock))),
+    });
+    let workers = Workers {
+        core: core_worker,
+        log: log_worker,
+        apply,
+        background,
+    };
+    Ok((node, workers))
+}
+
+fn engine_opener(engines: Arc<dyn Engines>, core: Arc<Mailbox<Event>>) -> OpenEngine {
+    Box::new(move |directory: &Path| {
+        let (flushed, fault) = (core.clone(), core.clone());
+        engines.open(
+            directory,
+            Box::new(move |version| flushed.push(Event::Flushed(LogIndex(version)))),
+            Box::new(move |what| fault.push(Event::Fault(what.to_string()))),
+        )
+    })
+}
+
+fn consensus_config(config: &NodeConfig, identity: &Identity, seed: u64) -> Config {
+    Config {
+        id: identity.node_id,
+        seed,
+        election_ticks_min: config.election_ticks_min,
+        election_ticks_max: config.election_ticks_max,
+        heartbeat_ticks: config.heartbeat_ticks,
+        append_bytes_max: APPEND_BYTES_MAX,
+        inflight_messages_max: INFLIGHT_MESSAGES_MAX,
+        inflight_bytes_max: INFLIGHT_BYTES_MAX,
+        uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+        cache_bytes_max: ENTRY_CACHE_BYTES_MAX,
+        lease_ticks: None,
+    }
+}
+
+fn initial_gauges(recovered: &Recovered) -> Arc<Gauges> {
+    let gauges = Gauges::default();
+    let last = recovered
+        .entries
+        .last()
+        .map_or(recovered.log_start.index, |entry| entry.index);
+    Gauges::set(&gauges.last, last);
+    Gauges::set(&gauges.durable, last);
+    Gauges::set(&gauges.applied, recovered.applied);
+    Gauges::set(&gauges.commit, recovered.applied);
+    Arc::new(gauges)
+}
+
+fn initial_status(identity: &Identity, replica: &Replica) -> NodeStatus {
+    NodeStatus {
+        cluster_id: identity.cluster_id,
+        id: identity.node_id,
+        role: replica.role(),
+        term: replica.term(),
+        leader: None,
+        writable: false,
+        membership: replica.membership().clone(),
+        removed: false,
+        revision: 0,
+    }
+}

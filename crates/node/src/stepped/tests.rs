@@ -1,0 +1,144 @@
+//! A lone node that is stepped by hand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use consensus::{Envelope, NodeId, SnapshotMeta};
+use peer_transport::{PeerAddress, PeerHealth, SnapshotSource, TransportError};
+use platform::{OsDisk, OsEntropy};
+use state_machine::{Command, Namespace, Operation, Statement, WriteCommand};
+use storage_engine::LsmEngines;
+
+use super::*;
+use crate::peers::SnapshotDone;
+use crate::{Addresses, ProposeOutcome};
+
+/// Nobody else is there.
+struct Alone;
+
+impl Peers for Alone {
+    fn send(&self, envelopes: Vec<Envelope>) {
+        assert!(envelopes.is_empty(), "there is nobody to send to");
+    }
+
+    fn set_peers(&self, _: BTreeMap<NodeId, PeerAddress>) {}
+
+    fn send_snapshot(&self, _: NodeId, _: SnapshotMeta, _: SnapshotSource, done: SnapshotDone) {
+        done(false);
+    }
+
+    fn health(&self) -> BTreeMap<NodeId, PeerHealth> {
+        BTreeMap::new()
+    }
+
+    fn stop(&self) {}
+}
+
+#[derive(Clone, Default)]
+struct Hand(Arc<AtomicU64>);
+
+impl Clock for Hand {
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed) as i64
+    }
+}
+
+fn start(directory: &Path, clock: &Hand) -> SteppedNode<OsDisk, Hand> {
+    let addresses = Addresses {
+        peer: "a:1".to_owned(),
+        ..Addresses::default()
+    };
+    let config = NodeConfig::new(directory.to_owned(), String::new(), addresses);
+    let engines = LsmEngines {
+        memtable_bytes: config.memtable_bytes,
+        cache_bytes: config.cache_bytes,
+    };
+    let platform = SteppedPlatform {
+        disk: OsDisk,
+        clock: clock.clone(),
+        entropy: Arc::new(OsEntropy),
+        peers: Arc::new(Alone),
+        engines: Arc::new(engines),
+        joiner: Box::new(|_, _, _| {
+            Err(TransportError::JoinTimedOut {
+                seconds: 0,
+                last: "nobody is there".to_owned(),
+            })
+        }),
+    };
+    SteppedNode::start(&config, platform).expect("a sound directory")
+}
+
+/// Steps until nothing moves, tick after tick, until `over`.
+fn run(
+    node: &mut SteppedNode<OsDisk, Hand>,
+    clock: &Hand,
+    over: impl Fn(&SteppedNode<OsDisk, Hand>) -> bool,
+) {
+    for _ in 0..1_000 {
+        while node.step_core() | node.step_log() | node.step_apply() | node.step_background() {}
+        if over(node) {
+            return;
+        }
+        clock.0.fetch_add(10, Ordering::Relaxed);
+    }
+    panic!("it takes longer than 1,000 ticks");
+}
+
+fn insert() -> Vec<u8> {
+    let namespace = Namespace {
+        database: "test".to_owned(),
+        collection: "things".to_owned(),
+    };
+    let document = bson::rawdoc! { "_id": 1 };
+    let statement = Statement {
+        statement_id: 0,
+        operation: Operation::Insert { document },
+    };
+    Command::Write(WriteCommand {
+        namespace,
+        session: None,
+        ordered: true,
+        now_ms: 0,
+        statements: vec![statement],
+    })
+    .encode()
+}
+
+#[test]
+fn a_lone_node_founds_announces_writes_stops_and_comes_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let clock = Hand::default();
+    let mut node = start(directory.path(), &clock);
+    assert!(!node.status().writable);
+    run(&mut node, &clock, |node| node.status().writable);
+
+    let request = node.announcement().expect("a founder is not in yet");
+    let answer = node.begin_join(request);
+    run(&mut node, &clock, |node| node.announcement().is_none());
+    assert!(matches!(answer.take(), Some(JoinReply::Accepted { .. })));
+
+    let outcome = Arc::new(Mutex::new(None));
+    let told = outcome.clone();
+    node.propose(
+        insert(),
+        Box::new(move |outcome| *told.lock() = Some(outcome)),
+    );
+    run(&mut node, &clock, |_| outcome.lock().is_some());
+    let Some(ProposeOutcome::Applied { index, .. }) = outcome.lock().take() else {
+        panic!("the write is applied");
+    };
+
+    node.request_stop();
+    run(&mut node, &clock, |node| node.exited().is_some());
+    assert_eq!(node.exited(), Some(ExitReason::Stopped));
+    drop(node);
+
+    let node = start(directory.path(), &clock);
+    assert!(node.indices().applied >= index, "a clean stop flushes");
+}

@@ -1,0 +1,75 @@
+//! Where engines come from: production opens directories of tables, a simulation keeps its engines in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::{BulkLoader, Engine, LsmEngine, Options, StorageFault, Version};
+
+/// Called after each flush with the new durable version.
+pub type OnFlushed = Box<dyn Fn(Version) + Send + Sync>;
+/// Called once, if flush or compaction fails.
+pub type OnFault = Box<dyn Fn(StorageFault) + Send + Sync>;
+
+/// Opens and builds engines, each known by its directory.
+pub trait Engines: Send + Sync + 'static {
+    /// Opens the engine in `dir`, an empty one if there is none.
+    fn open(
+        &self,
+        dir: &Path,
+        on_flushed: OnFlushed,
+        on_fault: OnFault,
+    ) -> Result<Arc<dyn Engine>, StorageFault>;
+
+    /// Starts building an engine in `dir`, which must be absent or empty.
+    fn bulk_loader(&self, dir: &Path) -> Result<Box<dyn BulkLoad>, StorageFault>;
+}
+
+/// Builds a complete engine from entries in key order. What is dropped without `finish` is to be removed.
+pub trait BulkLoad: Send {
+    /// Adds an entry; keys must ascend.
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageFault>;
+
+    /// Makes it durable; reads as of `version` or later see every entry, and a restart replays from there.
+    fn finish(self: Box<Self>, version: Version) -> Result<(), StorageFault>;
+}
+
+/// The engines of production: [`LsmEngine`]s.
+#[derive(Debug, Clone, Copy)]
+pub struct LsmEngines {
+    /// Memtable size at which an engine wants to be rotated.
+    pub memtable_bytes: u64,
+    /// Most bytes of table blocks kept in memory.
+    pub cache_bytes: u64,
+}
+
+impl Engines for LsmEngines {
+    fn open(
+        &self,
+        dir: &Path,
+        on_flushed: OnFlushed,
+        on_fault: OnFault,
+    ) -> Result<Arc<dyn Engine>, StorageFault> {
+        let options = Options {
+            memtable_bytes: self.memtable_bytes,
+            cache_bytes: self.cache_bytes,
+            on_flushed,
+            on_fault,
+            ..Options::default()
+        };
+        Ok(LsmEngine::open(dir, options)?)
+    }
+
+    fn bulk_loader(&self, dir: &Path) -> Result<Box<dyn BulkLoad>, StorageFault> {
+        Ok(Box::new(BulkLoader::create(dir)?))
+    }
+}
+
+impl BulkLoad for BulkLoader {
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageFault> {
+        BulkLoader::add(self, key, value)
+    }
+
+    fn finish(self: Box<Self>, version: Version) -> Result<(), StorageFault> {
+        BulkLoader::finish(*self, version)
+    }
+}

@@ -34,8 +34,9 @@ pub struct Config {
     /// answers reads without one for so long after it sent the heartbeats that a quorum has answered.
     ///
     /// This assumes of the clocks that `ticks` of the leader's never last longer than `election_ticks_min - 1` of any
-    /// voter's; that ticks follow a clock that also runs while the process or the machine is suspended; and that a
-    /// host which fell behind delivers the ticks that it missed before any read. All replicas must have it alike, as
+    /// voter's; that ticks follow a clock that also runs while the process or the machine is suspended; and that a host
+    /// which fell behind delivers all ticks that it missed, or [`Input::TicksSkipped`], in the same wake-up as the reads
+    /// that it received meanwhile, or before. All replicas must have it alike, as
     /// voters keep the lease: they do not campaign at once when the leader's connection is reset, and grant no vote within
     /// `election_ticks_min` of hearing a leader or of their own start.
     pub lease_ticks: Option<u32>,
@@ -194,4 +195,7 @@ pub enum Input {
         /// The successor.
         to: Option<NodeId>,
     },
+    /// More time passed than ticks were delivered for: the host was held up and lets some go. Ends a lease; means nothing
+    /// without leases.
+    TicksSkipped,
 }

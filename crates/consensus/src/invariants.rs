@@ -77,8 +77,10 @@ impl Replica {
                     .members
                     .keys()
                     .filter(|m| **m != id);
+                let staying = leader.progress.iter();
+                let staying = staying.filter(|(_, progress)| progress.departs_at.is_none());
                 assert!(
-                    leader.progress.keys().eq(members),
+                    staying.map(|(id, _)| id).eq(members),
                     "{id}: progress is not of the members"
                 );
                 for progress in leader.progress.values() {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::durability::Durability;
 use crate::effects::{Effects, Persist};
 use crate::input::{Config, HardState, Input, Recovered};
-use crate::leader_election::timer::ElectionTimer;
+use crate::leader_election::priority::Precedence;
+use crate::leader_election::timer::{ElectionTimer, Pace};
 use crate::linearizable_reads::forwarded::ForwardedReads;
 use crate::log::Log;
 use crate::membership::Membership;
@@ -29,7 +30,7 @@ pub struct PeerProgress {
     pub match_index: Option<LogIndex>,
     /// The next index to send.
     pub next_index: LogIndex,
-    /// Heard from since the last check of the quorum.
+    /// Heard from within a longest election timeout.
     pub recently_active: bool,
 }
 
@@ -50,6 +51,9 @@ pub struct Replica {
     pub(crate) released: LogIndex,
     pub(crate) applied: LogIndex,
     pub(crate) role: Role,
+    pub(crate) precedence: Precedence,
+    /// While this replica does not lead: ticks since it heard a leader, or since it started, whatever its role was.
+    pub(crate) leader_heard_ticks: u32,
     /// The next number of a read round or of a forwarded read; never used twice.
     pub(crate) next_read_number: u64,
     pub(crate) out: Effects,
@@ -100,10 +104,11 @@ impl Replica {
         };
         let mut random = Random::new(config.seed);
         let alone = memberships.latest().has_quorum(|id| id == config.id);
-        let timer = if alone {
+        // It may have kept the lease of a leader whose cluster it was then to become alone.
+        let timer = if alone && config.lease_ticks.is_none() {
             ElectionTimer::at_once()
         } else {
-            ElectionTimer::ordinary(&mut random, &config)
+            ElectionTimer::ordinary(&mut random, Pace::new(&config, 0))
         };
         // The upper half is drawn, so that no answer to an earlier life of this replica is taken for a new one.
         let next_read_number = (random.next() >> 2) | 1;
@@ -121,6 +126,8 @@ impl Replica {
                 timer,
                 reads: ForwardedReads::default(),
             }),
+            precedence: Precedence::default(),
+            leader_heard_ticks: 0,
             next_read_number,
             out: Effects::default(),
             log,
@@ -128,6 +135,7 @@ impl Replica {
             config,
         };
         replica.log.evict(applied);
+        replica.review_precedence();
         let effects = replica.finish(None);
         (replica, effects)
     }
@@ -145,10 +153,12 @@ impl Replica {
             self.handle(input);
         }
         self.advance_leader_commit();
+        self.follow_committed_membership();
         self.advance_read_rounds();
         self.advance_transfer();
         self.send_appends();
         self.forward_reads();
+        self.review_precedence();
         let effects = self.finish(Some(status));
         self.check_transition(&before);
         effects
@@ -192,12 +202,14 @@ impl Replica {
             Input::SnapshotStaged(meta) => self.snapshot_staged(meta),
             Input::LogCompacted(position) => self.log_compacted(position),
             Input::TransferLeadership { to } => self.transfer_requested(to),
+            Input::TicksSkipped => self.ticks_skipped(),
         }
     }
 
     fn tick(&mut self) {
         self.durability.tick();
         self.tick_forwarded_reads();
+        self.tick_precedence();
         if matches!(self.role, Role::Leader(_)) {
             self.tick_transfer();
             self.tick_heartbeat();
@@ -224,7 +236,7 @@ impl Replica {
             Message::PreVoteReply { granted: true } => return self.pre_vote_granted(from, term),
             Message::VoteRequest {
                 transfer: false, ..
-            } if term > self.term && self.hears_leader() => {
+            } if (term > self.term || self.config.lease_ticks.is_some()) && self.hears_leader() => {
                 return;
             }
             _ => {}
@@ -392,6 +404,13 @@ impl Replica {
         matches!(&self.role, Role::Leader(leader) if leader.transfer.is_some())
     }
 
+    /// Whether the committed membership is of a cluster that this replica does not belong to any more.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        let members = &self.committed_membership().members;
+        !members.is_empty() && !members.contains_key(&self.config.id)
+    }
+
     /// The part this replica plays.
     #[must_use]
     pub fn role(&self) -> RoleName {
@@ -476,11 +495,13 @@ impl Replica {
         let Role::Leader(leader) = &self.role else {
             return BTreeMap::new();
         };
-        let peers = leader.progress.iter().map(|(id, progress)| {
+        let members = leader.progress.iter();
+        let members = members.filter(|(_, progress)| progress.departs_at.is_none());
+        let peers = members.map(|(id, progress)| {
             let peer = PeerProgress {
                 match_index: progress.match_index(),
                 next_index: progress.next_index(),
-                recently_active: progress.recently_active,
+                recently_active: progress.is_recently_active(&self.config),
             };
             (*id, peer)
         });

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::leader_election::priority::Preferred;
 use crate::leader_election::timer::ElectionTimer;
-use crate::leader_election::transfer::Transfer;
+use crate::leader_election::transfer::{Departure, Transfer};
 use crate::linearizable_reads::forwarded::ForwardedReads;
+use crate::linearizable_reads::lease::Lease;
 use crate::linearizable_reads::rounds::ReadRounds;
 use crate::log_replication::progress::Progress;
 use crate::position::{LogIndex, NodeId, PersistPosition};
@@ -61,10 +63,15 @@ pub(crate) struct Leader {
     pub(crate) progress: BTreeMap<NodeId, Progress>,
     pub(crate) reads: ReadRounds,
     pub(crate) transfer: Option<Transfer>,
+    /// Once its own removal is committed.
+    pub(crate) departure: Option<Departure>,
+    /// For how long a better leader has been ready to take over.
+    pub(crate) preferred: Option<Preferred>,
+    /// With leases on.
+    pub(crate) lease: Option<Lease>,
     /// The first entry of the own term.
     pub(crate) term_start: LogIndex,
     /// The weight of the entries after the commit index.
     pub(crate) uncommitted_bytes: usize,
     pub(crate) heartbeat_elapsed: u32,
-    pub(crate) quorum_check_elapsed: u32,
 }

@@ -55,6 +55,14 @@ impl<'a> Words<'a> {
             .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
     }
 
+    fn key_nodes(&self, key: &str) -> BTreeSet<NodeId> {
+        let value = self.key(key).unwrap_or_default();
+        let nodes = value.split(',').filter(|node| !node.is_empty());
+        nodes
+            .map(|node| NodeId(node.parse().expect("a node")))
+            .collect()
+    }
+
     fn key_number(&self, key: &str, default: u64) -> u64 {
         self.key(key)
             .map_or(default, |value| value.parse().expect("a number"))
@@ -96,6 +104,15 @@ impl Script {
                 self.cluster.settle();
                 self.cluster.events.clear();
             }
+            // A learner that has caught up, when that is not the point either.
+            "learner" => {
+                let joiner = Host::new(words.node(2), Membership::default());
+                self.cluster.add_host(joiner);
+                self.change(words);
+                self.cluster.settle();
+                self.tick_all(2);
+                self.cluster.events.clear();
+            }
             "tick" => {
                 for _ in 0..words.key_number("times", 1) {
                     self.cluster.step(words.node(1), Input::Tick);
@@ -108,7 +125,9 @@ impl Script {
                 let ticket = ReadTicket(words.number(2));
                 self.cluster.step(words.node(1), Input::Read(vec![ticket]));
             }
-            "add" | "promote" | "remove" => self.change(words),
+            "add" | "promote" | "remove" | "replace" | "reconfigure" | "priority" => {
+                self.change(words);
+            }
             "transfer" => {
                 let to = words
                     .rest(2)
@@ -150,10 +169,25 @@ impl Script {
             "automatic" => self.manual = false,
             "deliver" => {
                 for _ in 0..words.number(1) {
-                    self.cluster.deliver(0);
+                    if !self.cluster.network.is_empty() {
+                        self.cluster.deliver(0);
+                    }
                 }
             }
             "sync" => self.cluster.sync(words.node(1)),
+            "lose" => {
+                let count = usize::try_from(words.number(1)).expect("a number of messages");
+                let under_way = self.cluster.network.len();
+                self.cluster.network.drain(..count.min(under_way));
+            }
+            "leases" => {
+                self.cluster.tune = |config| config.lease_ticks = Some(10);
+                for id in self.cluster.hosts.keys().copied().collect::<Vec<_>>() {
+                    self.cluster.crash(id, 0);
+                    self.cluster.start(id);
+                }
+            }
+            "ticks-skipped" => self.cluster.step(words.node(1), Input::TicksSkipped),
             "small-appends" => self.cluster.tune = |config| config.append_bytes_max = 1,
             "heal" => self.cluster.cut.clear(),
             "crash" => self.cluster.crash(words.node(1), 0),
@@ -246,14 +280,34 @@ impl Script {
     }
 
     fn change(&mut self, words: &Words<'_>) {
-        let member = words.node(2);
+        let member = match words.plain(0) {
+            "reconfigure" => NodeId(0),
+            _ => words.node(2),
+        };
+        let context = Arc::from(&b"host"[..]);
+        let priority = u32::try_from(words.key_number("priority", 1)).expect("a priority");
         let change = match words.plain(0) {
-            "add" => MembershipChange::AddLearner {
+            "add" | "learner" => MembershipChange::AddLearner {
                 id: member,
-                context: Arc::from(&b"host"[..]),
-                priority: 1,
+                context,
+                priority,
             },
             "promote" => MembershipChange::Promote(member),
+            "replace" => MembershipChange::Replace {
+                id: member,
+                context,
+                priority,
+                removes: words.node(3),
+            },
+            "reconfigure" => MembershipChange::Reconfigure {
+                promote: words.key_nodes("promote"),
+                remove: words.key_nodes("remove"),
+            },
+            "priority" => MembershipChange::UpdateContext {
+                id: member,
+                context,
+                priority: u32::try_from(words.number(3)).expect("a priority"),
+            },
             _ => MembershipChange::Remove(member),
         };
         self.next_proposal += 1;

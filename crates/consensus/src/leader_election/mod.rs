@@ -4,12 +4,14 @@
 //! leader itself: a replica that was cut off cannot disturb the others. Two pre-candidates that would elect each
 //! other settle it by their logs and then their ids, so that they do not split the vote.
 
+pub(crate) mod priority;
 pub(crate) mod timer;
 pub(crate) mod transfer;
 
 use std::collections::BTreeMap;
 
 use crate::linearizable_reads::forwarded::ForwardedReads;
+use crate::linearizable_reads::lease::Lease;
 use crate::linearizable_reads::rounds::{ReadRounds, Reader};
 use crate::log_replication::progress::Progress;
 use crate::membership::quorum::VoteOutcome;
@@ -17,7 +19,7 @@ use crate::messages::Message;
 use crate::position::{EntryKind, LogPosition, NodeId, Term};
 use crate::replica::Replica;
 use crate::roles::{Candidate, Follower, Leader, PreCandidate, Role};
-use timer::ElectionTimer;
+use timer::{ElectionTimer, Pace};
 
 /// A disk that owes an answer for this many longest election timeouts is stalled: its replica must not lead.
 const DISK_STALL_ELECTION_TIMEOUTS: u32 = 4;
@@ -27,8 +29,13 @@ impl Replica {
 
     /// Follows `leader`, or nobody yet, in `term`. The vote of the term is kept.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
-        let timer = ElectionTimer::ordinary(&mut self.random, &self.config);
+        let timer = self.ordinary_timer();
         self.become_follower_with(term, leader, timer);
+    }
+
+    fn ordinary_timer(&mut self) -> ElectionTimer {
+        let pace = self.pace();
+        ElectionTimer::ordinary(&mut self.random, pace)
     }
 
     fn become_follower_with(&mut self, term: Term, leader: Option<NodeId>, timer: ElectionTimer) {
@@ -80,9 +87,18 @@ impl Replica {
         }
     }
 
-    /// Whether this replica counts, and could serve as leader.
+    /// Whether this replica counts, and could serve as leader. While its removal is not known to be committed it still
+    /// campaigns, without counting itself: its log may be the only one that can win (Raft thesis §4.2.2).
     pub(crate) fn may_campaign(&self) -> bool {
-        self.memberships.latest().is_voter(self.config.id) && !self.disk_is_stalled()
+        let own = self.config.id;
+        let latest = self.memberships.latest();
+        let membership = if latest.members.contains_key(&own) {
+            latest
+        } else {
+            self.committed_membership()
+        };
+        let willing = membership.priority(own) > 0 || self.precedence.is_needed();
+        membership.is_voter(own) && willing && !self.disk_is_stalled()
     }
 
     fn disk_is_stalled(&self) -> bool {
@@ -96,7 +112,8 @@ impl Replica {
     fn pre_campaign(&mut self) {
         assert!(self.may_campaign(), "{} must not campaign", self.config.id);
         let timer = self.timer().unwrap_or_else(ElectionTimer::at_once);
-        let timer = timer.for_pre_vote(&mut self.random, &self.config);
+        let pace = self.pace();
+        let timer = timer.for_pre_vote(&mut self.random, pace);
         let votes = BTreeMap::from([(self.config.id, true)]);
         self.enter(Role::PreCandidate(PreCandidate { votes, timer }));
         let last = self.log.last();
@@ -112,7 +129,8 @@ impl Replica {
     pub(crate) fn campaign(&mut self, transfer: bool) {
         assert!(self.may_campaign(), "{} must not campaign", self.config.id);
         let timer = self.timer().unwrap_or_else(ElectionTimer::at_once);
-        let timer = timer.for_vote(&mut self.random, &self.config);
+        let pace = self.pace();
+        let timer = timer.for_vote(&mut self.random, pace);
         self.term = self.term.next();
         self.vote = Some(self.config.id);
         let own_vote_at = self.durability.next_position();
@@ -148,10 +166,12 @@ impl Replica {
             progress,
             reads: ReadRounds::default(),
             transfer: None,
+            departure: None,
+            preferred: None,
+            lease: self.config.lease_ticks.map(Lease::new),
             term_start: next,
             uncommitted_bytes,
             heartbeat_elapsed: 0,
-            quorum_check_elapsed: 0,
         })));
         self.append_own(EntryKind::Noop);
     }
@@ -160,18 +180,29 @@ impl Replica {
 
     pub(crate) fn pre_vote_requested(&mut self, from: NodeId, term: Term, last: LogPosition) {
         let own = self.log.last();
+        let priority = |id| self.memberships.latest().priority(id);
         let yields = match &self.role {
-            // Both would elect each other: the longer log goes first, then the higher id.
+            // Both would elect each other: the longer log goes first, then the higher priority, then the higher id.
             Role::PreCandidate(_) if term == self.term.next() => {
-                (last.term, last.index, from) > (own.term, own.index, self.config.id)
+                (last.term, last.index, priority(from), from)
+                    > (
+                        own.term,
+                        own.index,
+                        priority(self.config.id),
+                        self.config.id,
+                    )
             }
             _ => true,
         };
-        let granted =
-            term > self.term && last.is_up_to_date_with(own) && !self.hears_leader() && yields;
+        let free = term > self.term && !self.hears_leader();
+        let granted = free && last.is_up_to_date_with(own) && yields;
+        if free && !granted && self.memberships.latest().is_voter(from) {
+            self.precedence.refused_for_log();
+        }
         if granted {
+            let pace = self.pace();
             if let Some(timer) = self.role.timer_mut() {
-                timer.yield_to_other(&mut self.random, &self.config);
+                timer.yield_to_other(&mut self.random, pace);
             }
             self.send_now_in(term, from, Message::PreVoteReply { granted });
         } else {
@@ -214,7 +245,8 @@ impl Replica {
 
     fn retry_later(&mut self) {
         let timer = self.timer().unwrap_or_else(ElectionTimer::at_once);
-        let timer = timer.for_retry(&mut self.random, &self.config);
+        let pace = self.pace();
+        let timer = timer.for_retry(&mut self.random, pace);
         self.become_follower_with(self.term, None, timer);
     }
 
@@ -268,8 +300,14 @@ impl Replica {
 
     // ---- time and contact ---------------------------------------------------------------------------------
 
-    /// Whether a leader was heard within the shortest election timeout. A leader hears itself.
+    /// Whether a leader was heard within the shortest election timeout. A leader hears itself. With leases on it does
+    /// not matter what happened since: a lease may rest on it.
     pub(crate) fn hears_leader(&self) -> bool {
+        if self.config.lease_ticks.is_some()
+            && self.leader_heard_ticks < self.config.election_ticks_min
+        {
+            return true;
+        }
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => {
@@ -289,15 +327,19 @@ impl Replica {
         if let Role::Follower(follower) = &mut self.role
             && known == Some(from)
         {
-            follower.timer = ElectionTimer::ordinary(&mut self.random, &self.config);
+            let pace = Pace::new(&self.config, self.precedence.outranked_by());
+            follower.timer = ElectionTimer::ordinary(&mut self.random, pace);
         } else {
             self.become_follower(self.term, Some(from));
+            self.precedence.leader_found();
         }
+        self.leader_heard_ticks = 0;
         true
     }
 
     /// A tick for a replica that does not lead.
     pub(crate) fn tick_election(&mut self) {
+        self.leader_heard_ticks = self.leader_heard_ticks.saturating_add(1);
         let Some(timer) = self.role.timer_mut() else {
             return;
         };
@@ -321,22 +363,23 @@ impl Replica {
         }
     }
 
-    /// The connection of a peer was reset. If it leads, it is probably gone.
     /// Counts as a sign of life, like a heartbeat, and as nothing else.
     pub(crate) fn peer_heard(&mut self, peer: NodeId) {
         match &mut self.role {
             Role::Leader(leader) => {
                 if let Some(progress) = leader.progress.get_mut(&peer) {
-                    progress.recently_active = true;
+                    progress.heard();
                 }
             }
             Role::Follower(follower) if follower.leader == Some(peer) => {
-                follower.timer = ElectionTimer::ordinary(&mut self.random, &self.config);
+                let pace = Pace::new(&self.config, self.precedence.outranked_by());
+                follower.timer = ElectionTimer::ordinary(&mut self.random, pace);
             }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
     }
 
+    /// The connection of a peer was reset. If it leads, it is probably gone.
     pub(crate) fn peer_disconnected(&mut self, peer: NodeId) {
         match &mut self.role {
             Role::Leader(leader) => {
@@ -344,8 +387,11 @@ impl Replica {
                     progress.disconnected();
                 }
             }
+            // A lease does not end with a connection.
+            Role::Follower(_) if self.config.lease_ticks.is_some() => {}
             Role::Follower(follower) if follower.leader == Some(peer) => {
-                let timer = ElectionTimer::hurried(&mut self.random);
+                let pace = self.pace();
+                let timer = ElectionTimer::hurried(&mut self.random, pace);
                 self.become_follower_with(self.term, None, timer);
                 if timer.is_due() {
                     self.election_due();
@@ -355,29 +401,21 @@ impl Replica {
         }
     }
 
-    /// A leader makes sure that it still reaches a quorum and that its disk still writes.
+    /// A leader makes sure that it still reaches a quorum, not counting itself while it is being removed, and that its disk still writes.
     pub(crate) fn tick_leadership(&mut self) {
         let stalled = self.disk_is_stalled() && !self.other_voters().is_empty();
-        let Role::Leader(leader) = &mut self.role else {
+        let Role::Leader(leader) = &self.role else {
             return;
         };
         if stalled {
             self.abdicate();
             return;
         }
-        leader.quorum_check_elapsed += 1;
-        if leader.quorum_check_elapsed < self.config.election_ticks_max {
-            return;
-        }
-        leader.quorum_check_elapsed = 0;
         let own = self.config.id;
-        let active = |id| id == own || leader.progress.get(&id).is_some_and(|p| p.recently_active);
-        // A leader that is being removed does not count itself, but is no less in touch.
-        let in_touch = self.memberships.latest().has_quorum(active);
-        for progress in leader.progress.values_mut() {
-            progress.recently_active = false;
-        }
-        if !in_touch {
+        let config = &self.config;
+        let progress = &leader.progress;
+        let active = |id| id == own || progress.get(&id).is_some_and(|p| p.is_in_touch(config));
+        if !self.memberships.latest().has_quorum(active) {
             self.become_follower(self.term, None);
         }
     }

@@ -7,6 +7,33 @@
 use crate::input::Config;
 use crate::random::Random;
 
+/// How long election timeouts are: those of the configuration, and more for a replica that others outrank.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    min: u32,
+    max: u32,
+    /// How many priorities above the own one there are, up to [`RANKS_MAX`].
+    outranked_by: u32,
+}
+
+impl Pace {
+    pub(crate) fn new(config: &Config, outranked_by: u32) -> Pace {
+        let outranked_by = outranked_by.min(RANKS_MAX);
+        let span = config.election_ticks_max - config.election_ticks_min;
+        let wait = span.saturating_mul(outranked_by);
+        Pace {
+            min: config.election_ticks_min.saturating_add(wait),
+            max: config.election_ticks_max.saturating_add(wait),
+            outranked_by,
+        }
+    }
+}
+
+/// Lower priorities than this many do not wait any longer.
+const RANKS_MAX: u32 = 3;
+/// How much longer a hurrying replica waits for each priority above its own.
+const HURRIED_RANK_TICKS: u32 = 4;
+
 /// Campaigns that a hurrying replica starts before it falls back to ordinary timeouts.
 const HURRIED_TRIES: u32 = 8;
 /// The spread of the first campaign after a reset connection, so that two followers rarely collide.
@@ -29,8 +56,8 @@ pub(crate) struct ElectionTimer {
 
 impl ElectionTimer {
     /// An ordinary election timeout.
-    pub(crate) fn ordinary(random: &mut Random, config: &Config) -> ElectionTimer {
-        let timeout = random.ticks(config.election_ticks_min, config.election_ticks_max);
+    pub(crate) fn ordinary(random: &mut Random, pace: Pace) -> ElectionTimer {
+        let timeout = random.ticks(pace.min, pace.max);
         ElectionTimer {
             elapsed: 0,
             timeout,
@@ -48,10 +75,11 @@ impl ElectionTimer {
     }
 
     /// The leader's connection was reset. May be due already.
-    pub(crate) fn hurried(random: &mut Random) -> ElectionTimer {
+    pub(crate) fn hurried(random: &mut Random, pace: Pace) -> ElectionTimer {
+        let wait = pace.outranked_by * HURRIED_RANK_TICKS;
         ElectionTimer {
             elapsed: 0,
-            timeout: random.ticks(0, SPREAD_TICKS_MAX),
+            timeout: random.ticks(wait, wait + SPREAD_TICKS_MAX),
             tries_left: HURRIED_TRIES,
         }
     }
@@ -60,12 +88,12 @@ impl ElectionTimer {
         self,
         (min, max): (u32, u32),
         random: &mut Random,
-        config: &Config,
+        pace: Pace,
     ) -> ElectionTimer {
         if self.tries_left == 0 {
-            ElectionTimer::ordinary(random, config)
+            ElectionTimer::ordinary(random, pace)
         } else {
-            let timeout = random.ticks(min, max).min(config.election_ticks_max);
+            let timeout = random.ticks(min, max).min(pace.max);
             ElectionTimer {
                 elapsed: 0,
                 timeout,
@@ -75,29 +103,29 @@ impl ElectionTimer {
     }
 
     /// A pre-vote begins; it uses up one hurried try.
-    pub(crate) fn for_pre_vote(self, random: &mut Random, config: &Config) -> ElectionTimer {
+    pub(crate) fn for_pre_vote(self, random: &mut Random, pace: Pace) -> ElectionTimer {
         let fewer = ElectionTimer {
             tries_left: self.tries_left.saturating_sub(1),
             ..self
         };
-        fewer.hurried_or_ordinary(PRE_VOTE_TICKS, random, config)
+        fewer.hurried_or_ordinary(PRE_VOTE_TICKS, random, pace)
     }
 
     /// A campaign begins.
-    pub(crate) fn for_vote(self, random: &mut Random, config: &Config) -> ElectionTimer {
-        self.hurried_or_ordinary(VOTE_TICKS, random, config)
+    pub(crate) fn for_vote(self, random: &mut Random, pace: Pace) -> ElectionTimer {
+        self.hurried_or_ordinary(VOTE_TICKS, random, pace)
     }
 
     /// A campaign or a pre-vote was lost.
-    pub(crate) fn for_retry(self, random: &mut Random, config: &Config) -> ElectionTimer {
-        self.hurried_or_ordinary(RETRY_TICKS, random, config)
+    pub(crate) fn for_retry(self, random: &mut Random, pace: Pace) -> ElectionTimer {
+        self.hurried_or_ordinary(RETRY_TICKS, random, pace)
     }
 
     /// Leaves time for the campaign of another replica that was just encouraged.
-    pub(crate) fn yield_to_other(&mut self, random: &mut Random, config: &Config) {
+    pub(crate) fn yield_to_other(&mut self, random: &mut Random, pace: Pace) {
         let wait = random
             .ticks(PRE_VOTE_TICKS.0, PRE_VOTE_TICKS.1)
-            .min(config.election_ticks_max);
+            .min(pace.max);
         self.timeout = self.timeout.max(self.elapsed.saturating_add(wait));
     }
 

@@ -1,12 +1,17 @@
 //! Handing leadership over (Raft thesis §3.10).
 //!
 //! The leader refuses proposals, brings its successor's log up to its own, and then asks it to campaign at once.
-//! If the successor does not make it within an election timeout, the leader goes on.
+//! If the successor does not make it within an election timeout, the leader goes on. A leader whose removal is committed
+//! does not: it first waits until all that it took is committed, so that it can still answer for it, tries one
+//! successor after another, and in the end steps down without one.
 
 use crate::messages::Message;
 use crate::position::{LogIndex, NodeId};
 use crate::replica::Replica;
 use crate::roles::Role;
+
+/// How long a removed leader looks for a successor, in longest election timeouts.
+const DEPARTURE_ELECTION_TIMEOUTS: u32 = 4;
 
 /// A transfer under way.
 #[derive(Clone, Copy, Debug)]
@@ -17,38 +22,82 @@ pub(crate) struct Transfer {
     asked: Option<u32>,
 }
 
+/// What a leader whose removal is committed does with the rest of its time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Departure {
+    elapsed: u32,
+    /// The successor that did not make it.
+    avoid: Option<NodeId>,
+}
+
+impl Transfer {
+    fn new(to: NodeId) -> Transfer {
+        Transfer {
+            to,
+            elapsed: 0,
+            asked: None,
+        }
+    }
+}
+
 impl Replica {
     pub(crate) fn transfer_requested(&mut self, to: Option<NodeId>) {
         let successor = match to {
             Some(to) => Some(to).filter(|to| self.can_succeed(*to)),
             None => self.best_successor(),
         };
-        let (Role::Leader(leader), Some(to)) = (&mut self.role, successor) else {
-            return;
-        };
-        if leader.transfer.is_none_or(|transfer| transfer.to != to) {
-            leader.transfer = Some(Transfer {
-                to,
-                elapsed: 0,
-                asked: None,
-            });
+        if let Some(to) = successor {
+            self.begin_transfer(to);
+        }
+    }
+
+    pub(crate) fn begin_transfer(&mut self, to: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.transfer.is_none_or(|transfer| transfer.to != to)
+        {
+            leader.transfer = Some(Transfer::new(to));
         }
     }
 
     fn can_succeed(&self, id: NodeId) -> bool {
-        id != self.config.id && self.memberships.latest().is_voter(id)
+        let latest = self.memberships.latest();
+        id != self.config.id && latest.voters.contains(&id) && latest.priority(id) > 0
     }
 
-    /// The voter with the longest log, preferring one that was heard of lately.
-    pub(crate) fn best_successor(&self) -> Option<NodeId> {
+    /// The voter that is best brought up to the end of the log: one that was heard of lately and has all that is
+    /// committed, of the highest priority.
+    fn best_successor(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else {
             return None;
         };
-        leader
-            .progress
-            .iter()
+        let avoid = leader.departure.and_then(|departure| departure.avoid);
+        let others = leader.progress.iter();
+        others
             .filter(|(id, _)| self.can_succeed(**id))
-            .max_by_key(|(_, progress)| (progress.recently_active, progress.match_index()))
+            .max_by_key(|(id, progress)| {
+                (
+                    avoid != Some(**id),
+                    progress.is_recently_active(&self.config),
+                    progress.match_index() >= Some(self.commit),
+                    self.memberships.latest().priority(**id),
+                    progress.match_index(),
+                )
+            })
+            .map(|(id, _)| *id)
+    }
+
+    /// The voter with the longest log, preferring one that was heard of lately: it can win without our help.
+    fn longest_log(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else {
+            return None;
+        };
+        let others = leader.progress.iter();
+        others
+            .filter(|(id, _)| self.can_succeed(**id))
+            .max_by_key(|(_, progress)| {
+                let active = progress.is_recently_active(&self.config);
+                (active, progress.match_index())
+            })
             .map(|(id, _)| *id)
     }
 
@@ -58,6 +107,14 @@ impl Replica {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
+        if let Some(departure) = &mut leader.departure {
+            departure.elapsed += 1;
+            let patience = election_ticks_max.saturating_mul(DEPARTURE_ELECTION_TIMEOUTS);
+            if departure.elapsed >= patience {
+                self.abdicate();
+                return;
+            }
+        }
         let Some(transfer) = &mut leader.transfer else {
             return;
         };
@@ -68,40 +125,63 @@ impl Replica {
             .map(|ago| ago + 1)
             .filter(|ago| *ago < heartbeat_ticks);
         if transfer.elapsed >= election_ticks_max {
+            if let Some(departure) = &mut leader.departure {
+                departure.avoid = Some(transfer.to);
+            }
             leader.transfer = None;
         }
     }
 
     /// Asks the successor to campaign once its log is complete.
     pub(crate) fn advance_transfer(&mut self) {
-        let last = self.log.last_index();
-        let gone = match &self.role {
-            Role::Leader(leader) => leader.transfer.is_some_and(|t| !self.can_succeed(t.to)),
-            _ => false,
+        let Role::Leader(leader) = &self.role else {
+            return;
         };
+        let Some(transfer) = leader.transfer else {
+            return;
+        };
+        let possible = self.can_succeed(transfer.to);
+        let last = self.log.last_index();
+        let answers_for_all = leader.departure.is_none() || self.commit == last;
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        if gone {
+        if !possible {
             leader.transfer = None;
+            return;
         }
-        let Some(transfer) = &mut leader.transfer else {
+        let successor = leader.progress.get(&transfer.to);
+        let reached = successor.and_then(|progress| progress.match_index());
+        if transfer.asked.is_none() && reached == Some(last) && answers_for_all {
+            leader.transfer = Some(Transfer {
+                asked: Some(0),
+                ..transfer
+            });
+            if let Some(lease) = &mut leader.lease {
+                lease.end();
+            }
+            self.send_now(transfer.to, Message::TimeoutNow);
+        }
+    }
+
+    /// The removal of this leader is committed: it leads only until somebody else does.
+    pub(crate) fn hand_over_for_good(&mut self) {
+        let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        let reached = leader
-            .progress
-            .get(&transfer.to)
-            .and_then(|progress| progress.match_index());
-        if transfer.asked.is_none() && reached == Some(last) {
-            transfer.asked = Some(0);
-            let to = transfer.to;
-            self.send_now(to, Message::TimeoutNow);
+        leader.departure.get_or_insert_default();
+        if leader.transfer.is_some() {
+            return;
+        }
+        match self.best_successor() {
+            Some(to) => self.begin_transfer(to),
+            None => self.abdicate(),
         }
     }
 
     /// Gives up leadership at once, asking the best successor to campaign.
     pub(crate) fn abdicate(&mut self) {
-        if let Some(to) = self.best_successor() {
+        if let Some(to) = self.longest_log() {
             self.send_now(to, Message::TimeoutNow);
         }
         self.become_follower(self.term, None);
@@ -114,11 +194,6 @@ impl Replica {
         if asked_by_leader && self.may_campaign() {
             self.campaign(true);
         }
-    }
-
-    /// Whether proposals must wait for a transfer.
-    pub(crate) fn is_transferring(&self) -> bool {
-        matches!(&self.role, Role::Leader(leader) if leader.transfer.is_some())
     }
 
     /// The first entry of the leader's term, if this replica leads.

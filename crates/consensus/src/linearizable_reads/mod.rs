@@ -6,6 +6,7 @@
 //! role or leader changes fails; it may be asked again.
 
 pub(crate) mod forwarded;
+pub(crate) mod lease;
 pub(crate) mod rounds;
 
 use crate::messages::Message;
@@ -100,6 +101,14 @@ impl Replica {
                 continue;
             }
             let knows_commit = self.commit >= leader.term_start;
+            let latest = self.memberships.latest();
+            if knows_commit && leader.lease.as_ref().is_some_and(|l| l.holds(own, latest)) {
+                let index = self.commit;
+                for reader in leader.reads.take_gathered() {
+                    self.answer_reader(reader, index);
+                }
+                return;
+            }
             if !knows_commit || !leader.reads.can_start() {
                 return;
             }
@@ -109,6 +118,25 @@ impl Replica {
                 self.ask_for_confirmation();
                 return;
             }
+        }
+    }
+
+    /// The lease, if any, no longer knows how old it is.
+    pub(crate) fn ticks_skipped(&mut self) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(lease) = &mut leader.lease
+        {
+            lease.forget();
+        }
+    }
+
+    /// With leases on, each heartbeat has a number of its own, so that its answers tell when it was sent.
+    pub(crate) fn number_heartbeat(&mut self) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.lease.is_some()
+        {
+            leader.reads.renumber(self.next_read_number);
+            self.next_read_number += 1;
         }
     }
 

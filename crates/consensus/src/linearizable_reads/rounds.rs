@@ -74,15 +74,27 @@ impl ReadRounds {
         });
     }
 
-    /// `from` answered a heartbeat of round `number`.
+    /// A heartbeat goes out with a number of its own, without a round.
+    pub(crate) fn renumber(&mut self, number: u64) {
+        assert!(number > self.newest, "round {number} was used before");
+        self.newest = number;
+    }
+
+    /// `from` answered a heartbeat with this number: it confirms what began before that was sent.
     pub(crate) fn confirm(&mut self, from: NodeId, number: u64) {
+        let newest = self.newest;
         if let Some(round) = self
             .under_way
             .as_mut()
-            .filter(|round| round.number == number)
+            .filter(|round| round.number <= number && number <= newest)
         {
             round.confirmed_by.insert(from);
         }
+    }
+
+    /// All that gathered, if no round is needed to answer them.
+    pub(crate) fn take_gathered(&mut self) -> Vec<Reader> {
+        std::mem::take(&mut self.gathering)
     }
 
     /// Ends the round under way if a quorum, counting the leader `own`, confirmed it.

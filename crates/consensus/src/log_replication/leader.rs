@@ -158,7 +158,7 @@ impl Replica {
         let Some(progress) = leader.progress.get_mut(&from) else {
             return;
         };
-        progress.recently_active = true;
+        progress.heard();
         match outcome {
             AppendOutcome::Accepted { match_index } if match_index <= last => {
                 progress.accepted(match_index, &self.log);
@@ -179,6 +179,9 @@ impl Replica {
             return;
         };
         leader.reads.confirm(from, read_round);
+        if let Some(lease) = &mut leader.lease {
+            lease.answered(from, read_round);
+        }
         if progress.alive(&self.config) {
             let end = progress.next_index().previous();
             if let Some(previous) = self.log.position_at(end) {
@@ -219,11 +222,6 @@ impl Replica {
         if reached > self.commit && self.log.term_at(reached) == Some(self.term) {
             self.advance_commit(reached);
         }
-        let membership_committed = self.memberships.latest_index() <= self.commit;
-        if membership_committed && !self.memberships.latest().is_voter(own) {
-            // Its own removal is committed: it may go.
-            self.abdicate();
-        }
     }
 
     /// Commits everything up to `index`.
@@ -248,12 +246,19 @@ impl Replica {
         };
         leader.heartbeat_elapsed += 1;
         let due = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
+        if let Some(lease) = &mut leader.lease {
+            lease.tick();
+        }
         if due {
             leader.heartbeat_elapsed = 0;
         }
         for progress in leader.progress.values_mut() {
             progress.tick();
         }
+        let (commit, config) = (self.commit, &self.config);
+        leader
+            .progress
+            .retain(|_, progress| !progress.is_gone(commit, config));
         // A follower that has not heard of the latest commit hears of it within a tick.
         let commit = self.commit;
         let to: Vec<NodeId> = leader
@@ -262,6 +267,9 @@ impl Replica {
             .filter(|(_, progress)| due || progress.known_commit(commit) > progress.commit_sent)
             .map(|(id, _)| *id)
             .collect();
+        if due {
+            self.number_heartbeat();
+        }
         self.send_heartbeats(&to);
     }
 
@@ -272,6 +280,9 @@ impl Replica {
                 return;
             };
             let read_round = leader.reads.newest();
+            if let Some(lease) = &mut leader.lease {
+                lease.sent(read_round);
+            }
             let Some(progress) = leader.progress.get_mut(to) else {
                 continue;
             };

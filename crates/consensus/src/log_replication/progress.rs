@@ -74,8 +74,12 @@ pub(crate) struct Progress {
     state: State,
     /// Ticks since something was sent without any progress being seen.
     waiting_ticks: u32,
-    /// Heard from since the last check of the quorum.
-    pub(crate) recently_active: bool,
+    /// Ticks since it was heard from, or since this leader began to listen.
+    silent_ticks: u32,
+    /// Whether this leader ever heard from it.
+    heard: bool,
+    /// A member no more since the membership at this index; it is still sent the log up to there, and told that it is committed.
+    pub(crate) departs_at: Option<LogIndex>,
     /// The highest commit index the follower was told.
     pub(crate) commit_sent: LogIndex,
 }
@@ -87,7 +91,9 @@ impl Progress {
             next_index,
             state: State::Probe { outstanding: false },
             waiting_ticks: 0,
-            recently_active: false,
+            silent_ticks: 0,
+            heard: false,
+            departs_at: None,
             commit_sent: LogIndex(0),
         }
     }
@@ -98,6 +104,30 @@ impl Progress {
 
     pub(crate) fn next_index(&self) -> LogIndex {
         self.next_index
+    }
+
+    /// A sign of life.
+    pub(crate) fn heard(&mut self) {
+        self.heard = true;
+        self.silent_ticks = 0;
+    }
+
+    /// Whether a longest election timeout has not passed since it was heard from, or since there was first reason to
+    /// expect that: a leader that is not in touch with a quorum steps down.
+    pub(crate) fn is_in_touch(&self, config: &Config) -> bool {
+        self.silent_ticks < config.election_ticks_max
+    }
+
+    /// Whether it was heard from within a longest election timeout.
+    pub(crate) fn is_recently_active(&self, config: &Config) -> bool {
+        self.heard && self.is_in_touch(config)
+    }
+
+    /// Whether a former member may be forgotten: it was told that its removal is committed, or is silent.
+    pub(crate) fn is_gone(&self, commit: LogIndex, config: &Config) -> bool {
+        self.departs_at.is_some_and(|index| {
+            commit >= index && (self.commit_sent >= index || !self.is_recently_active(config))
+        })
     }
 
     /// How much of `commit` is known to be in the follower's log.
@@ -120,8 +150,8 @@ impl Progress {
         if wait {
             Next::Wait
         } else if self.next_index < log.first_index() {
-            // A snapshot is costly: not to somebody who may be gone.
-            if self.recently_active {
+            // A snapshot is costly: not to somebody who may be gone, or leaves.
+            if self.is_recently_active(config) && self.departs_at.is_none() {
                 Next::Snapshot
             } else {
                 Next::Wait
@@ -278,12 +308,13 @@ impl Progress {
 
     pub(crate) fn tick(&mut self) {
         self.waiting_ticks = self.waiting_ticks.saturating_add(1);
+        self.silent_ticks = self.silent_ticks.saturating_add(1);
     }
 
     /// The follower answered a heartbeat, so it lives. Frees what was probably lost. `true`: an empty append at the
     /// end of the window should ask how far the follower has come.
     pub(crate) fn alive(&mut self, config: &Config) -> bool {
-        self.recently_active = true;
+        self.heard();
         if self.waiting_ticks < config.heartbeat_ticks {
             return false;
         }

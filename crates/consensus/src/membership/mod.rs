@@ -25,7 +25,8 @@ pub const DEFAULT_PRIORITY: u32 = 1;
 pub struct Member {
     /// Opaque to consensus: the host's addresses.
     pub context: Payload,
-    /// Who leads if it can: voters of a higher priority campaign sooner and are handed leadership; 0 never campaigns.
+    /// Who leads if it can: voters of a higher priority campaign sooner and are handed leadership. One of priority 0 does not
+    /// campaign, unless its log is the only one that can win, and then leads only until another has caught up.
     pub priority: u32,
 }
 

@@ -46,6 +46,14 @@ impl Checker {
             .count()
     }
 
+    /// How often several voters changed at once.
+    pub fn joint_memberships(&self) -> usize {
+        let kinds = self.applied.values().map(|entry| &entry.kind);
+        kinds
+            .filter(|kind| matches!(kind, EntryKind::Membership(next) if next.is_joint()))
+            .count()
+    }
+
     pub fn committed_through(&self) -> LogIndex {
         self.committed
             .last_key_value()

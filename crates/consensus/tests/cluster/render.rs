@@ -33,14 +33,29 @@ pub fn entry(entry: &Entry) -> String {
 }
 
 pub fn members(membership: &Membership) -> String {
-    let members = membership.members.keys().map(|id| {
-        if membership.is_voter(*id) {
-            id.to_string()
-        } else {
-            format!("{id}(learner)")
-        }
+    let members = membership.members.iter().map(|(id, member)| {
+        let priority = match member.priority {
+            1 => String::new(),
+            other => format!("(priority {other})"),
+        };
+        let part = match &membership.outgoing {
+            Some(_) if membership.voters.contains(id) && !is_outgoing(membership, *id) => {
+                "(incoming)"
+            }
+            Some(_) if !membership.voters.contains(id) && is_outgoing(membership, *id) => {
+                "(outgoing)"
+            }
+            _ if membership.is_voter(*id) => "",
+            _ => "(learner)",
+        };
+        format!("{id}{part}{priority}")
     });
     members.collect::<Vec<_>>().join(",")
+}
+
+fn is_outgoing(membership: &Membership, id: NodeId) -> bool {
+    let outgoing = membership.outgoing.as_ref();
+    outgoing.is_some_and(|outgoing| outgoing.contains(&id))
 }
 
 fn entries(list: &[Entry]) -> String {

@@ -6,8 +6,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod client;
+pub mod clock;
+pub mod engine;
 pub mod history;
 pub mod linearizability;
+pub mod machine;
 mod random;
+pub mod view;
 
 pub use random::Random;

@@ -9,6 +9,8 @@
 
 mod members;
 
+pub use members::removed_text;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{

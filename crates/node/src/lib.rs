@@ -45,6 +45,7 @@ pub use config::{Addresses, FEATURE_LEVEL, MemberContext, NodeConfig};
 pub use consensus::{
     Membership, MembershipChange, MembershipRefusal, NodeId, RoleName, Term, VOTERS_MAX,
 };
+pub use core::removed_text;
 pub use error::{ExitReason, StartError};
 pub use events::{
     MembershipDone, MembershipOutcome, ProposeDone, ProposeOutcome, ReadDone, ReadError,

@@ -32,6 +32,13 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
+    /// The newest formats that every member reads.
+    pub fn feature_level(&self) -> u32 {
+        let members = self.membership.members.values();
+        let levels = members.map(|member| MemberContext::decode(&member.context).feature_level);
+        levels.min().unwrap_or(0)
+    }
+
     /// The addresses of `id`, if it is a member.
     pub fn member(&self, id: NodeId) -> Option<MemberContext> {
         self.membership

@@ -25,6 +25,8 @@ pub(crate) struct ConfigFile {
     pub connections_max: Option<usize>,
     pub election_timeout_ms: Option<u64>,
     pub heartbeat_ms: Option<u64>,
+    pub priority: Option<u32>,
+    pub leases: Option<bool>,
     pub cache_mib: Option<u64>,
 }
 

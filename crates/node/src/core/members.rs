@@ -385,7 +385,7 @@ fn unknown_directory(id: NodeId, id_in_use: bool) -> JoinReply {
 }
 
 /// What a removed member is told, and its operator.
-fn removed_text(id: NodeId) -> String {
+pub fn removed_text(id: NodeId) -> String {
     format!(
         "member {id} was removed from the cluster; to add this machine again, start it with an empty --data-dir and --join"
     )

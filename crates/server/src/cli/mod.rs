@@ -40,7 +40,7 @@ enum Command {
     Dev(dev::DevArgs),
     /// Show the members of a cluster and how far each has come
     Status(status::StatusArgs),
-    /// List the members of a cluster
+    /// List and change the members of a cluster
     #[command(subcommand)]
     Member(member::MemberCommand),
     /// Load JSON or CSV files into a collection

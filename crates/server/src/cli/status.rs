@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use bson::{Bson, Document, rawdoc};
+use bson::{Bson, Document, RawDocument, rawdoc};
 
 use super::{CliError, ClusterArgs};
 
@@ -18,13 +18,17 @@ pub(crate) struct StatusArgs {
 }
 
 /// One member as the status document describes it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct MemberStatus {
     pub id: i64,
     pub role: String,
     pub voter: bool,
+    /// It votes only until the change of the members that is under way is finished.
+    pub leaving: bool,
+    pub priority: Option<i64>,
     pub pid: Option<i64>,
     pub listen: String,
+    pub peer_listen: String,
     pub admin_listen: String,
     pub last_index: Option<i64>,
     pub commit_index: Option<i64>,
@@ -36,12 +40,40 @@ pub(crate) struct MemberStatus {
     pub error: Option<String>,
 }
 
+impl MemberStatus {
+    /// The addresses it is reached at.
+    pub(crate) fn addresses(&self) -> [&str; 3] {
+        [&self.listen, &self.peer_listen, &self.admin_listen]
+    }
+
+    /// Its role, and how far it is if it catches up.
+    pub(crate) fn part(&self) -> String {
+        if self.voter || self.leaving {
+            return self.role.clone();
+        }
+        let applied = self.applied_index.unwrap_or(0);
+        match self.lag_entries {
+            Some(lag) if lag > 0 => {
+                format!("learner, {}%", 100 * applied / (applied + lag).max(1))
+            }
+            _ => "learner".to_owned(),
+        }
+    }
+
+    /// Whether it votes, and for how long.
+    pub(crate) fn votes(&self) -> &'static str {
+        match (self.voter, self.leaving) {
+            (true, _) => "yes",
+            (false, true) => "leaving",
+            (false, false) => "no",
+        }
+    }
+}
+
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     let document = fetch(&args.cluster)?;
     if args.json {
-        let json = Bson::Document(document).into_relaxed_extjson();
-        let text = serde_json::to_string_pretty(&json).expect("JSON values always print");
-        super::print(&format!("{text}\n"))?;
+        super::print(&as_json(&document))?;
     } else {
         super::print(&describe(&document)?)?;
     }
@@ -52,14 +84,32 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
 pub(crate) fn fetch(cluster: &ClusterArgs) -> Result<Document, CliError> {
     let mut connection = cluster.client().any_member()?;
     let reply = connection.run("admin", rawdoc! { "cstoreStatus": 1 })?;
-    let mut document = Document::try_from(&*reply).map_err(|error| {
-        CliError::Failed(format!(
-            "{}: a malformed status: {error}",
-            connection.address()
-        ))
-    })?;
+    document(connection.address(), &reply)
+}
+
+/// The status document in a reply.
+pub(crate) fn document(from: &str, reply: &RawDocument) -> Result<Document, CliError> {
+    let malformed = |error| CliError::Failed(format!("{from}: a malformed status: {error}"));
+    let mut document = Document::try_from(reply).map_err(malformed)?;
     document.remove("ok");
     Ok(document)
+}
+
+/// A document as people and programs read it.
+pub(crate) fn as_json(document: &Document) -> String {
+    let json = Bson::Document(document.clone()).into_relaxed_extjson();
+    let text = serde_json::to_string_pretty(&json).expect("JSON values always print");
+    format!("{text}\n")
+}
+
+/// What is to be known besides the members.
+pub(crate) fn notes(document: &Document) -> String {
+    if !document.get_bool("joint").unwrap_or(false) {
+        return String::new();
+    }
+    "\nthe members are being changed: until that is finished, a majority of the old voters and one of the new must \
+     agree\n"
+        .to_owned()
 }
 
 /// The members of a status document.
@@ -83,6 +133,9 @@ fn member(document: &Document) -> Result<MemberStatus, CliError> {
         id: integer(document, "id").ok_or_else(|| missing("members.id"))?,
         role: text("role"),
         voter: document.get_bool("voter").unwrap_or(false),
+        leaving: document.get_bool("leaving").unwrap_or(false),
+        priority: integer(document, "priority"),
+        peer_listen: text("peer_listen"),
         pid: known("pid"),
         listen: text("listen"),
         admin_listen: text("admin_listen"),
@@ -115,15 +168,15 @@ fn describe(document: &Document) -> Result<String, CliError> {
         "version",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let mut notes = String::new();
+    let mut notes = notes(document);
     for member in members(document)? {
         if let Some(error) = &member.error {
             notes.push_str(&format!("\nmember {}: {error}\n", member.id));
         }
         rows.push(vec![
             member.id.to_string(),
-            member.role,
-            yes(member.voter),
+            member.part(),
+            member.votes().to_owned(),
             member.listen,
             or_dash(member.pid),
             or_dash(member.last_index),
@@ -155,7 +208,7 @@ fn missing(field: &'static str) -> CliError {
     CliError::Reply("the server".to_owned(), field)
 }
 
-fn integer(document: &Document, field: &str) -> Option<i64> {
+pub(crate) fn integer(document: &Document, field: &str) -> Option<i64> {
     match document.get(field)? {
         Bson::Int32(number) => Some(i64::from(*number)),
         Bson::Int64(number) => Some(*number),

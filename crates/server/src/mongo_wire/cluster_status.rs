@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::RawDocument;
-use node::{RoleName, hex};
+use node::{NodeId, NodeStatus, RoleName, hex};
 
 use super::document_writer::DocumentWriter;
 use super::server::Server;
@@ -22,6 +22,10 @@ pub(crate) struct MemberReport {
     pub id: u64,
     pub role: String,
     pub voter: bool,
+    /// It votes until the change of the members that is under way is finished, and is no member afterwards.
+    pub leaving: bool,
+    pub priority: u32,
+    pub feature_level: u32,
     pub pid: u32,
     /// The client address it advertises.
     pub listen: String,
@@ -45,6 +49,9 @@ impl MemberReport {
         fields.i64("id", number(self.id));
         fields.string("role", &self.role);
         fields.bool("voter", self.voter);
+        fields.bool("leaving", self.leaving);
+        fields.i64("priority", i64::from(self.priority));
+        fields.i64("feature_level", i64::from(self.feature_level));
         fields.i64("pid", i64::from(self.pid));
         fields.string("listen", &self.listen);
         fields.string("peer_listen", &self.peer_listen);
@@ -102,9 +109,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
     let indices = server.node.indices();
     let settings = &server.settings;
     MemberReport {
-        id: status.id.0,
         role: role_name(status.role).to_owned(),
-        voter: status.membership.voters.contains(&status.id),
         pid: std::process::id(),
         listen: settings.advertise.clone(),
         peer_listen: settings.peer_advertise.clone(),
@@ -116,7 +121,29 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         applied_index: indices.applied,
         durable_index: indices.durable,
         reachable: true,
-        error: None,
+        ..recorded(&status, status.id)
+    }
+}
+
+/// What the membership says of a member.
+fn recorded(status: &NodeStatus, id: NodeId) -> MemberReport {
+    let membership = &status.membership;
+    let context = status.member(id).unwrap_or_default();
+    let outgoing = membership.outgoing.as_ref();
+    MemberReport {
+        id: id.0,
+        role: "unknown".to_owned(),
+        voter: membership.voters.contains(&id),
+        leaving: outgoing.is_some_and(|old| old.contains(&id)) && !membership.voters.contains(&id),
+        priority: membership
+            .members
+            .get(&id)
+            .map_or(0, |member| member.priority),
+        feature_level: context.feature_level,
+        listen: context.addresses.client,
+        peer_listen: context.addresses.peer,
+        admin_listen: context.addresses.admin,
+        ..MemberReport::default()
     }
 }
 
@@ -154,16 +181,7 @@ pub(crate) async fn collect(server: &Arc<Server>) -> Vec<MemberReport> {
             asked.push(tokio::spawn(async move { mine }));
             continue;
         }
-        let addresses = status.member(*id).unwrap_or_default().addresses;
-        let mut report = MemberReport {
-            id: id.0,
-            role: "unknown".to_owned(),
-            voter: status.membership.voters.contains(id),
-            listen: addresses.client,
-            peer_listen: addresses.peer,
-            admin_listen: addresses.admin,
-            ..MemberReport::default()
-        };
+        let mut report = recorded(&status, *id);
         let (node, cluster) = (server.node.clone(), hex(&status.cluster_id));
         asked.push(tokio::task::spawn_blocking(move || {
             let answer = node.ask_peer(&report.peer_listen, MEMBER_REPORT, &[], ANSWER_TIMEOUT);

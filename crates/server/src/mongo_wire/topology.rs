@@ -36,7 +36,7 @@ pub(crate) struct View {
     pub term: u64,
     /// The latest change of who is a member, as drivers compare it.
     pub set_version: i32,
-    /// The voters' client addresses.
+    /// The client addresses of the voters, of those that are to leave too while their votes count, and of the primary.
     pub hosts: Vec<String>,
     /// This member's client address.
     pub me: String,
@@ -139,7 +139,7 @@ impl Topology {
             Some(context) if !context.addresses.client.is_empty() => Some(context.addresses.client),
             _ => None,
         };
-        let voters = &status.membership.voters;
+        let mut voters = status.membership.all_voters();
         let is_member = status.membership.members.contains_key(&status.id);
         let kind = match status.role {
             RoleName::Leader if status.writable => Kind::Primary,
@@ -151,6 +151,11 @@ impl Topology {
         let leader = status
             .leader
             .filter(|leader| *leader != status.id || kind == Kind::Primary);
+        if kind == Kind::Primary {
+            // Drivers drop a primary that is not in its own list, though it may lead until its removal is committed.
+            voters.insert(status.id);
+        }
+        let hosts = voters.iter().filter_map(|id| address(*id)).collect();
         View {
             counter: 0,
             kind,
@@ -159,7 +164,7 @@ impl Topology {
             set_version: i32::try_from(status.membership.next_node_id)
                 .unwrap_or(i32::MAX)
                 .max(1),
-            hosts: voters.iter().filter_map(|id| address(*id)).collect(),
+            hosts,
             me: self.advertise.clone(),
             primary: leader.and_then(address),
             stopping: false,

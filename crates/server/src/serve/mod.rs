@@ -62,6 +62,13 @@ pub struct ServeArgs {
     /// Time between a leader's heartbeats [default: 50].
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<u64>,
+    /// Who leads if it can: members of a higher priority are handed the lead, one of priority 0 never leads [default: 1].
+    #[arg(long, value_name = "N")]
+    pub priority: Option<u32>,
+    /// Answer linearizable reads without asking the other members, for as long as clocks run alike; see the manual. All
+    /// members must have it alike.
+    #[arg(long)]
+    pub leases: bool,
     /// Memory for the storage engine's block cache.
     #[arg(long, value_name = "MIB")]
     pub cache_mib: Option<u64>,

@@ -93,20 +93,36 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     tokio::spawn(sweep_cursors(server.clone()));
     let accepting = tokio::spawn(server.clone().accept(clients));
     let ended = wait_for_end(node.clone());
+    let removed = removal(&node);
     tokio::select! {
-        reason = ended => match reason {
+        reason = ended => return match reason {
             Ok(ExitReason::Stopped) | Err(_) => Ok(()),
             Ok(reason) => Err(ServeError::Ended(reason)),
         },
-        () = stop.received() => {
-            stop_cleanly(&server, &accepting).await;
-            let stopping = tokio::task::spawn_blocking(move || node.stop());
-            match stopping.await.expect("stopping a node does not panic") {
-                ExitReason::Stopped => Ok(()),
-                reason => Err(ServeError::Ended(reason)),
-            }
-        }
+        () = stop.received() => {}
+        Ok(text) = removed => println!("{text}"),
     }
+    stop_cleanly(&server, &accepting).await;
+    let stopping = tokio::task::spawn_blocking(move || node.stop());
+    match stopping.await.expect("stopping a node does not panic") {
+        ExitReason::Stopped => Ok(()),
+        reason => Err(ServeError::Ended(reason)),
+    }
+}
+
+/// Told, once, that this member was removed from the cluster: all that is left to it is to stop.
+fn removal(node: &Node) -> oneshot::Receiver<String> {
+    let (sender, receiver) = oneshot::channel();
+    let sender = parking_lot::Mutex::new(Some(sender));
+    node.on_change(Box::new(move |status| {
+        if status.removed
+            && let Some(sender) = sender.lock().take()
+        {
+            // Nobody listens any more when the process is stopping by itself.
+            let _ = sender.send(node::removed_text(status.id));
+        }
+    }));
+    receiver
 }
 
 fn listen(
@@ -152,6 +168,10 @@ fn node_config(settings: &Settings) -> NodeConfig {
     config.election_ticks_min = election_ticks_min;
     config.election_ticks_max = election_ticks_min.saturating_mul(2);
     config.heartbeat_ticks = ticks(settings.heartbeat_ms);
+    config.leases = settings.leases;
+    if let Some(priority) = settings.priority {
+        config.priority = priority;
+    }
     if let Some(cache_mib) = settings.cache_mib {
         config.cache_bytes = cache_mib << 20;
     }

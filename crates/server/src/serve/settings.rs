@@ -36,6 +36,9 @@ pub(crate) struct Settings {
     pub connections_max: usize,
     pub election_timeout_ms: u64,
     pub heartbeat_ms: u64,
+    /// `None`: the default.
+    pub priority: Option<u32>,
+    pub leases: bool,
     pub cache_mib: Option<u64>,
 }
 
@@ -162,6 +165,8 @@ impl Settings {
                 .heartbeat_ms
                 .or(file.heartbeat_ms)
                 .unwrap_or(HEARTBEAT_MS_DEFAULT),
+            priority: args.priority.or(file.priority),
+            leases: args.leases || file.leases.unwrap_or(false),
             cache_mib: args.cache_mib.or(file.cache_mib),
         };
         settings.check_limits()?;

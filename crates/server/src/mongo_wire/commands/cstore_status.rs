@@ -25,6 +25,8 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             Some(leader) => fields.i64("leader", leader.0 as i64),
             None => fields.null("leader"),
         }
+        fields.bool("joint", status.membership.outgoing.is_some());
+        fields.i64("feature_level", i64::from(status.feature_level()));
         let newest = reports
             .iter()
             .map(|report| report.last_index)

@@ -11,6 +11,7 @@ mod count;
 mod create;
 mod create_indexes;
 mod cstore_hash;
+mod cstore_member;
 mod cstore_status;
 mod db_hash;
 mod db_stats;
@@ -128,6 +129,9 @@ static COMMANDS: &[&Command] = &[
     &create::COMMAND,
     &create_indexes::COMMAND,
     &cstore_hash::COMMAND,
+    &cstore_member::PROMOTE,
+    &cstore_member::REMOVE,
+    &cstore_member::TRANSFER,
     &cstore_status::COMMAND,
     &db_hash::COMMAND,
     &db_stats::COMMAND,

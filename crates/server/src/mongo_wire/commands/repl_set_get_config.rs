@@ -30,7 +30,8 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             fields.bool("arbiterOnly", false);
             fields.bool("buildIndexes", true);
             fields.bool("hidden", !voter);
-            fields.double("priority", f64::from(u8::from(voter)));
+            let priority = status.membership.members[id].priority;
+            fields.double("priority", if voter { f64::from(priority) } else { 0.0 });
             fields.begin_document("tags");
             fields.end();
             fields.i64("secondaryDelaySecs", 0);

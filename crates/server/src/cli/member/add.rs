@@ -23,7 +23,7 @@ const LINE_PERIOD: Duration = Duration::from_secs(5);
 
 /// The flags of `member add`.
 #[derive(clap::Args, Debug)]
-pub(super) struct AddArgs {
+pub(crate) struct AddArgs {
     /// Peer address of the node [default: whichever joins next]
     #[arg(value_name = "HOST:PEERPORT")]
     peer: Option<String>,

@@ -6,7 +6,7 @@ use super::super::{CliError, ClusterArgs, print, status, table};
 
 /// The flags of `member list`.
 #[derive(clap::Args, Debug)]
-pub(super) struct ListArgs {
+pub(crate) struct ListArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Print the members as one JSON document

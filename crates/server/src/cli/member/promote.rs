@@ -9,7 +9,7 @@ use super::{ChangeArgs, Conversation};
 
 /// The flags of `member promote`.
 #[derive(clap::Args, Debug)]
-pub(super) struct PromoteArgs {
+pub(crate) struct PromoteArgs {
     /// Id or address of the member, as `cstore member list` shows it
     #[arg(value_name = "ID|HOST:PORT")]
     member: String,

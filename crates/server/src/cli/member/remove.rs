@@ -9,7 +9,7 @@ use super::{ChangeArgs, Conversation, ids};
 
 /// The flags of `member remove`.
 #[derive(clap::Args, Debug)]
-pub(super) struct RemoveArgs {
+pub(crate) struct RemoveArgs {
     /// Ids or addresses of the members, as `cstore member list` shows them
     #[arg(required = true, value_name = "ID|HOST:PORT")]
     members: Vec<String>,

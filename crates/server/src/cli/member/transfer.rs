@@ -9,7 +9,7 @@ use super::{ChangeArgs, Conversation};
 
 /// The flags of `member transfer-leader`.
 #[derive(clap::Args, Debug)]
-pub(super) struct TransferArgs {
+pub(crate) struct TransferArgs {
     /// Id or address of the next leader [default: the most caught-up voter of the highest priority]
     #[arg(value_name = "ID|HOST:PORT")]
     to: Option<String>,

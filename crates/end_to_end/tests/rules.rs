@@ -53,7 +53,14 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ),
     (
         "state_machine",
-        &["bson", "thiserror", "parking_lot", "md-5"],
+        &[
+            "bson",
+            "thiserror",
+            "parking_lot",
+            "md-5",
+            "crc32c",
+            "lz4_flex",
+        ],
     ),
 ];
 const DETERMINISTIC: &[&str] = &["consensus", "document", "state_machine"];

@@ -96,7 +96,8 @@ impl<D: Disk> Handler for Inbound<D> {
         let directory =
             engine_dirs::stage(&self.disk, &self.engine_root).map_err(|error| error.to_string())?;
         let loader = self.engines.bulk_loader(&directory);
-        let import = SnapshotImport::new(loader.map_err(|fault| fault.to_string())?);
+        let loader = loader.map_err(|fault| fault.to_string())?;
+        let import = SnapshotImport::new(loader, meta.position.index.0);
         Ok(Box::new(Sink {
             import,
             meta,

@@ -333,7 +333,7 @@ fn a_crash_between_the_swap_of_a_snapshot_and_the_reset_of_the_log_is_mended() {
     let staged = crate::engine_dirs::stage(&OsDisk, &root).expect("stages");
     let mut import = {
         let loader = storage_engine::BulkLoader::create(&staged).expect("begins");
-        state_machine::SnapshotImport::new(Box::new(loader))
+        state_machine::SnapshotImport::new(Box::new(loader), export.applied().index)
     };
     for chunk in export {
         import.chunk(&chunk.expect("no fault")).expect("is taken");

@@ -34,7 +34,9 @@ pub use command::{
 };
 pub use error::CommandError;
 pub use machine::{Applied, StateMachine};
-pub use reader::{CollectionCounts, DocumentScan, IndexVerification, Reader, Snapshot};
+pub use reader::{CollectionCounts, DocumentScan, IndexVerification, Reader, Retained, Snapshot};
 pub use reply::{CatalogReply, IndexBuildProgress, Reply, StatementResult, WriteReply};
-pub use snapshot_transfer::{Export, ImportError, SnapshotImport};
+pub use snapshot_transfer::{
+    CHUNK_HEADER_BYTES, ChunkError, Export, ImportError, Progress, SnapshotImport, chunk_bytes,
+};
 pub use storage_engine::{Slice, StorageFault};

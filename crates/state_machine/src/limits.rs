@@ -20,7 +20,7 @@ pub const INDEX_BUILD_CHUNK_MAX: u32 = 1000;
 pub const RECLAIM_KEYS_MAX: u32 = 2_000;
 /// Log indexes below the applied one that stay readable, so that members can be compared at the same index.
 pub const READABLE_WINDOW: u64 = 10_000;
-/// Bytes of one exported chunk.
+/// Bytes of entries after which an exported chunk is full, before it is compressed.
 pub const EXPORT_CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of results kept inside a session's record before older ones move to records of their own.
 pub const SESSION_INLINE_BYTES_MAX: usize = 32 * 1024;

@@ -10,7 +10,7 @@ mod snapshot;
 mod verify;
 
 pub(crate) use shared::{Published, Shared};
-pub use snapshot::{DocumentScan, Snapshot};
+pub use snapshot::{DocumentScan, Retained, Snapshot};
 pub use verify::IndexVerification;
 
 use std::sync::Arc;
@@ -52,6 +52,13 @@ impl Reader {
     /// The state as of an earlier log index; `None` if it is not applied yet or may have been dropped already.
     pub fn snapshot_at(&self, index: u64) -> Result<Option<Snapshot>, StorageFault> {
         Snapshot::at(&self.shared, index)
+    }
+
+    /// Keeps the state as of `index` readable: for an index whose versions the engine is known to hold still, though this
+    /// reader was opened after it; the caller has kept them from being dropped in an earlier run. To be called before
+    /// anything is applied.
+    pub fn retain(&self, index: u64) -> Retained {
+        Retained::new(&self.shared, index)
     }
 
     /// Work that the leader should propose when it has nothing better to do: the next step of an index build, or the

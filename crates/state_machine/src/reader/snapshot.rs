@@ -32,6 +32,35 @@ impl Drop for Registration {
     }
 }
 
+/// Keeps a version readable; read it with [`super::Reader::snapshot_at`].
+pub struct Retained {
+    #[allow(dead_code, reason = "held for its drop")]
+    registration: Registration,
+}
+
+impl Retained {
+    pub(super) fn new(shared: &Arc<Shared>, version: u64) -> Retained {
+        let mut registry = shared.registry.lock();
+        *registry.readers.entry(version).or_default() += 1;
+        registry.oldest = registry.oldest.min(version);
+        Retained {
+            registration: Registration {
+                shared: shared.clone(),
+                version,
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Retained {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Retained")
+            .field("version", &self.registration.version)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The state as of one log index. Cheap to clone; the version stays readable while a clone lives.
 #[derive(Clone)]
 pub struct Snapshot {

@@ -1,41 +1,44 @@
 //! The sending side.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use storage_engine::StorageFault;
 
-use super::{END, VERSION};
+use super::chunk::{self, push_entry};
+use super::progress::Progress;
 use crate::catalog::encode_counts;
 use crate::keyspace;
 use crate::limits::EXPORT_CHUNK_BYTES_MAX;
 use crate::machine::{Applied, encode_applied};
 use crate::reader::{CollectionCounts, DocumentScan, Snapshot};
 
-/// An iterator over the chunks of a state, each at most 256 KiB. Keeps the snapshot's version readable while it lives.
+/// An iterator over the chunks of a state, of about 256 KiB before they are compressed. Keeps the snapshot's version
+/// readable while it lives.
 pub struct Export {
     snapshot: Snapshot,
     applied: Applied,
     stage: Stage,
-    /// Bytes not handed out yet, from `sent` on.
-    buffer: Vec<u8>,
-    sent: usize,
-    counts: BTreeMap<u32, CollectionCounts>,
-    entries: u64,
+    /// Everything handed out, this chunk included.
+    progress: Progress,
+    plain: Vec<u8>,
+    /// Entries in `plain`.
+    count: u32,
 }
 
 /// Key and value.
 type Entry = (Vec<u8>, Vec<u8>);
 
 enum Stage {
+    Start,
     Entries(DocumentScan),
     Tail(std::vec::IntoIter<Entry>),
+    End,
     Done,
 }
 
 impl Export {
-    /// Exports the state as of `snapshot`; `None` for a snapshot of an index below the applied one, whose term is not
-    /// known any more.
+    /// Exports the state as of the applied index; `None` for a snapshot of an earlier one, whose term and membership it
+    /// does not know: see [`Export::at`].
     pub fn new(snapshot: Snapshot) -> Option<Export> {
         let (term, membership) = snapshot.position()?;
         let applied = Applied {
@@ -43,22 +46,39 @@ impl Export {
             term,
             membership: membership.to_vec(),
         };
-        let entries = snapshot.range(
-            Bound::Included(&[keyspace::CATALOG]),
-            Bound::Excluded(&[keyspace::COUNTERS]),
+        Some(Export::at(snapshot, applied))
+    }
+
+    /// Exports the state as of an index whose position the caller has kept. Panics if it is another index's.
+    pub fn at(snapshot: Snapshot, applied: Applied) -> Export {
+        assert_eq!(
+            snapshot.as_of(),
+            applied.index,
+            "a position belongs to its own index"
         );
-        let mut buffer = Vec::with_capacity(2 * EXPORT_CHUNK_BYTES_MAX);
-        buffer.push(VERSION);
-        buffer.extend_from_slice(&applied.index.to_le_bytes());
-        Some(Export {
+        let progress = Progress {
+            index: applied.index,
+            ..Progress::default()
+        };
+        Export {
             snapshot,
             applied,
-            stage: Stage::Entries(entries),
-            buffer,
-            sent: 0,
-            counts: BTreeMap::new(),
-            entries: 0,
-        })
+            stage: Stage::Start,
+            progress,
+            plain: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Begins where an importer of the same snapshot has come to.
+    pub fn after(mut self, progress: Progress) -> Export {
+        assert_eq!(
+            progress.index, self.applied.index,
+            "progress belongs to its own snapshot"
+        );
+        self.progress = progress;
+        self.stage = Stage::Start;
+        self
     }
 
     /// The position the importer will have.
@@ -66,63 +86,68 @@ impl Export {
         &self.applied
     }
 
-    fn push(&mut self, key: &[u8], value: &[u8]) {
-        for part in [key, value] {
-            let length = u32::try_from(part.len()).expect("keys and values are far below 4 GiB");
-            self.buffer.extend_from_slice(&length.to_le_bytes());
-            self.buffer.extend_from_slice(part);
+    fn entries_left(&self) -> DocumentScan {
+        let after = self.progress.after.as_slice();
+        let from = match after {
+            [] => Bound::Included(&[keyspace::CATALOG][..]),
+            after => Bound::Excluded(after),
+        };
+        // In the tail nothing is left to scan, and bounds must not cross.
+        if after.first() >= Some(&keyspace::COUNTERS) {
+            return Box::new(std::iter::empty());
         }
-        self.entries += 1;
-    }
-
-    fn count(&mut self, key: &[u8], value: &[u8]) {
-        if key.first() == Some(&keyspace::DOCUMENTS)
-            && let Some(id) = keyspace::catalog_id(key)
-            && self.snapshot.catalog().collection_by_id(id).is_some()
-        {
-            let counts = self.counts.entry(id).or_default();
-            counts.documents += 1;
-            counts.bytes += value.len() as u64;
-        }
+        let to = [keyspace::COUNTERS];
+        self.snapshot.range(from, Bound::Excluded(&to))
     }
 
     /// What is not in the tree as of the snapshot, or not as of this index: counters, next ids, position.
     fn tail(&self) -> Result<Vec<Entry>, StorageFault> {
-        let mut tail: Vec<_> = self
-            .counts
-            .iter()
-            .map(|(id, counts)| (keyspace::counters_key(*id), encode_counts(*counts)))
+        let uncounted = encode_counts(CollectionCounts::default());
+        let collections = self.snapshot.catalog().collections();
+        let mut tail: Vec<_> = collections
+            .map(|collection| (keyspace::counters_key(collection.id), uncounted.clone()))
             .collect();
         tail.push((keyspace::applied_key(), encode_applied(&self.applied)));
         if let Some(next_ids) = self.snapshot.get_key(&keyspace::next_ids_key())? {
             tail.push((keyspace::next_ids_key(), next_ids.to_vec()));
         }
+        tail.retain(|(key, _)| *key > self.progress.after);
         tail.sort();
         Ok(tail)
     }
 
-    /// Moves one entry into the buffer, or the stage on.
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        let start = self.plain.len();
+        push_entry(&mut self.plain, key, value);
+        self.progress.add(key, &self.plain[start..]);
+        self.count += 1;
+    }
+
+    /// Adds one entry to the chunk, or moves the stage on.
     fn step(&mut self) -> Result<(), StorageFault> {
         match &mut self.stage {
+            Stage::Start => self.stage = Stage::Entries(self.entries_left()),
             Stage::Entries(entries) => match entries.next() {
                 Some(entry) => {
                     let (key, value) = entry?;
-                    self.count(&key, &value);
                     self.push(&key, &value);
                 }
                 None => self.stage = Stage::Tail(self.tail()?.into_iter()),
             },
             Stage::Tail(tail) => match tail.next() {
                 Some((key, value)) => self.push(&key, &value),
-                None => {
-                    self.buffer.extend_from_slice(&END.to_le_bytes());
-                    self.buffer.extend_from_slice(&self.entries.to_le_bytes());
-                    self.stage = Stage::Done;
-                }
+                None => self.stage = Stage::End,
             },
-            Stage::Done => {}
+            Stage::End | Stage::Done => {}
         }
         Ok(())
+    }
+
+    fn end_mark(&self) -> Vec<u8> {
+        let Progress {
+            entries, digest, ..
+        } = self.progress;
+        chunk::encode_last(self.applied.index, entries, digest)
     }
 }
 
@@ -130,26 +155,24 @@ impl Iterator for Export {
     type Item = Result<Vec<u8>, StorageFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.buffer.len() - self.sent < EXPORT_CHUNK_BYTES_MAX
-            && !matches!(self.stage, Stage::Done)
+        while self.plain.len() < EXPORT_CHUNK_BYTES_MAX
+            && !matches!(self.stage, Stage::End | Stage::Done)
         {
             if let Err(fault) = self.step() {
                 self.stage = Stage::Done;
-                self.buffer.clear();
-                self.sent = 0;
+                self.plain.clear();
                 return Some(Err(fault));
             }
         }
-        let end = self.buffer.len().min(self.sent + EXPORT_CHUNK_BYTES_MAX);
-        let chunk = self.buffer[self.sent..end].to_vec();
-        self.sent = end;
-        if self.sent == self.buffer.len() {
-            self.buffer.clear();
-            self.sent = 0;
-        } else if self.sent >= self.buffer.len() / 2 {
-            self.buffer.drain(..self.sent);
-            self.sent = 0;
+        if !self.plain.is_empty() {
+            let chunk = chunk::encode_entries(self.applied.index, self.count, &self.plain);
+            self.plain.clear();
+            self.count = 0;
+            return Some(Ok(chunk));
         }
-        (!chunk.is_empty()).then_some(Ok(chunk))
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::End => Some(Ok(self.end_mark())),
+            _ => None,
+        }
     }
 }

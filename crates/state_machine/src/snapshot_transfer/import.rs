@@ -1,11 +1,16 @@
 //! The receiving side.
 
+use std::collections::BTreeMap;
+
 use storage_engine::{BulkLoad, StorageFault};
 
-use super::{END, VERSION};
+use super::chunk::{self, ChunkError, Content, split_entry};
+use super::progress::Progress;
+use crate::catalog::encode_counts;
 use crate::command::DecodeError;
 use crate::keyspace;
 use crate::machine::{Applied, decode_applied};
+use crate::reader::CollectionCounts;
 
 /// Why a snapshot could not be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -13,16 +18,16 @@ pub enum ImportError {
     /// Writing the new engine failed.
     #[error(transparent)]
     Storage(#[from] StorageFault),
-    /// The stream is of a newer version.
-    #[error("the snapshot's format version {0} is newer than this member reads; upgrade it")]
-    Version(u8),
+    /// A chunk is not one of this snapshot. Nothing of it was taken in; the import can go on with the right one.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
     /// The stream ended before its end mark, or goes on after it.
     #[error("the snapshot is incomplete: {0}")]
     Incomplete(&'static str),
-    /// The entries are not those the sender counted.
-    #[error("the snapshot announces {announced} entries and holds {received}")]
-    Count {
-        /// What the end mark says.
+    /// The entries are not those the sender has.
+    #[error("the snapshot announces {announced} entries and holds {received}, or others")]
+    Content {
+        /// What the last chunk says.
         announced: u64,
         /// What came.
         received: u64,
@@ -35,122 +40,102 @@ pub enum ImportError {
     Damaged(#[from] DecodeError),
 }
 
-/// Takes the chunks of an [`super::Export`] in order and builds an engine directory from them.
+/// Takes the chunks of an [`super::Export`] in order and builds an engine from them.
 pub struct SnapshotImport {
     loader: Box<dyn BulkLoad>,
-    /// Bytes of an entry that is not complete yet.
-    buffer: Vec<u8>,
-    index: Option<u64>,
+    progress: Progress,
+    counts: BTreeMap<u32, CollectionCounts>,
     applied: Option<Applied>,
-    entries: u64,
     ended: bool,
 }
 
 impl SnapshotImport {
-    /// Starts an import into an engine that is empty so far.
-    pub fn new(loader: Box<dyn BulkLoad>) -> SnapshotImport {
+    /// Starts an import of the snapshot at `index` into an engine that is empty so far.
+    pub fn new(loader: Box<dyn BulkLoad>, index: u64) -> SnapshotImport {
         SnapshotImport {
             loader,
-            buffer: Vec::new(),
-            index: None,
+            progress: Progress {
+                index,
+                ..Progress::default()
+            },
+            counts: BTreeMap::new(),
             applied: None,
-            entries: 0,
             ended: false,
         }
     }
 
-    /// Takes the next chunk.
-    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), ImportError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.extend_from_slice(chunk);
-        let mut rest = &buffer[..];
-        while let Some(after) = self.take(rest)? {
-            rest = after;
-        }
-        let used = buffer.len() - rest.len();
-        buffer.drain(..used);
-        self.buffer = buffer;
-        Ok(())
+    /// How far it has come: what the next chunk must begin after.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
-    /// Makes the directory durable. The state in it is applied as returned.
+    /// Takes the next chunk. After an error other than [`ImportError::Chunk`] the import is of no more use.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), ImportError> {
+        let content = chunk::open(self.progress.index, chunk)?;
+        if self.ended {
+            return Err(ImportError::Incomplete("it goes on after its end mark"));
+        }
+        match content {
+            Content::Entries { count, plain } => self.take_entries(count, &plain),
+            Content::Last { entries, digest } => {
+                if entries != self.progress.entries || digest != self.progress.digest {
+                    return Err(ImportError::Content {
+                        announced: entries,
+                        received: self.progress.entries,
+                    });
+                }
+                self.ended = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the engine durable. The state in it is applied as returned.
     pub fn finish(self) -> Result<Applied, ImportError> {
         if !self.ended {
             return Err(ImportError::Incomplete("it ends before its end mark"));
         }
         let applied = self.applied.ok_or(ImportError::Position)?;
-        if Some(applied.index) != self.index {
+        if applied.index != self.progress.index {
             return Err(ImportError::Position);
         }
         self.loader.finish(applied.index)?;
         Ok(applied)
     }
 
-    /// Takes one item off the front; `None` when it is not complete yet.
-    fn take<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, ImportError> {
-        if self.ended {
-            return match bytes.is_empty() {
-                true => Ok(None),
-                false => Err(ImportError::Incomplete("it goes on after its end mark")),
-            };
+    fn take_entries(&mut self, count: u32, plain: &[u8]) -> Result<(), ImportError> {
+        let mut rest = plain;
+        for _ in 0..count {
+            let (key, value, after) =
+                split_entry(rest).ok_or(ImportError::Incomplete("an entry is cut off"))?;
+            let entry = &rest[..rest.len() - after.len()];
+            self.take(key, value, entry)?;
+            rest = after;
         }
-        if self.index.is_none() {
-            return self.take_head(bytes);
+        match rest.is_empty() {
+            true => Ok(()),
+            false => Err(ImportError::Incomplete("a chunk goes on after its entries")),
         }
-        let Some((length, rest)) = take_u32(bytes) else {
-            return Ok(None);
-        };
-        if length == END {
-            return self.take_end(rest);
-        }
-        let Some((key, rest)) = rest.split_at_checked(length as usize) else {
-            return Ok(None);
-        };
-        let Some((length, rest)) = take_u32(rest) else {
-            return Ok(None);
-        };
-        let Some((value, rest)) = rest.split_at_checked(length as usize) else {
-            return Ok(None);
+    }
+
+    fn take(&mut self, key: &[u8], value: &[u8], entry: &[u8]) -> Result<(), ImportError> {
+        self.progress.add(key, entry);
+        let counters = match (key.first(), keyspace::catalog_id(key)) {
+            (Some(&keyspace::DOCUMENTS), Some(id)) => {
+                let counts = self.counts.entry(id).or_default();
+                counts.documents += 1;
+                counts.bytes += value.len() as u64;
+                None
+            }
+            (Some(&keyspace::COUNTERS), Some(id)) => Some(encode_counts(
+                self.counts.get(&id).copied().unwrap_or_default(),
+            )),
+            _ => None,
         };
         if key == keyspace::applied_key() {
             self.applied = Some(decode_applied(value)?);
         }
-        self.loader.add(key, value)?;
-        self.entries += 1;
-        Ok(Some(rest))
+        self.loader.add(key, counters.as_deref().unwrap_or(value))?;
+        Ok(())
     }
-
-    fn take_head<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, ImportError> {
-        let Some((version, rest)) = bytes.split_first() else {
-            return Ok(None);
-        };
-        if *version != VERSION {
-            return Err(ImportError::Version(*version));
-        }
-        let Some((index, rest)) = rest.split_first_chunk() else {
-            return Ok(None);
-        };
-        self.index = Some(u64::from_le_bytes(*index));
-        Ok(Some(rest))
-    }
-
-    fn take_end<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, ImportError> {
-        let Some((announced, rest)) = bytes.split_first_chunk() else {
-            return Ok(None);
-        };
-        let announced = u64::from_le_bytes(*announced);
-        if announced != self.entries {
-            return Err(ImportError::Count {
-                announced,
-                received: self.entries,
-            });
-        }
-        self.ended = true;
-        Ok(Some(rest))
-    }
-}
-
-fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let (head, rest) = bytes.split_first_chunk()?;
-    Some((u32::from_le_bytes(*head), rest))
 }

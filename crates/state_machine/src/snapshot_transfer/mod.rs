@@ -1,17 +1,19 @@
-//! A whole state as a stream of bytes: exported from a snapshot while writes go on, imported into a new engine
-//! directory whose durable state then says exactly how far the log is applied.
+//! A whole state as a stream of chunks: exported from a snapshot while writes go on, imported into a new engine whose
+//! durable state then says exactly how far the log is applied.
 //!
-//! Stream: version byte, log index (u64 LE), then entries in key order — key length u32 LE, key, value length u32 LE,
-//! value — then key length `u32::MAX`, number of entries (u64 LE). Chunks cut the stream anywhere. Everything of the
-//! state is an entry: documents, index entries, sessions, the catalog, counters, and the applied position.
+//! The state as of one log index is the same sequence of entries on every member: key order, then counters and meta.
+//! A chunk holds whole entries ([`chunk`] gives the bytes) and is checked by itself; [`Progress`] says how far an importer
+//! has come, by key, so that any member that can read that version may go on from there. The last chunk holds the number
+//! of all entries and a digest over them. Everything of the state is an entry: documents, index entries, sessions, the
+//! catalog, counters, and the applied position. Counters stand in the tree as of another index, so their values are
+//! counted by the importer.
 
+mod chunk;
 mod export;
 mod import;
+mod progress;
 
+pub use chunk::{CHUNK_HEADER_BYTES, ChunkError, chunk_bytes};
 pub use export::Export;
 pub use import::{ImportError, SnapshotImport};
-
-/// Version of the stream.
-const VERSION: u8 = 1;
-/// In the place of a key's length: the entries are over.
-const END: u32 = u32::MAX;
+pub use progress::Progress;

@@ -384,7 +384,7 @@ impl<P: Place> Run<P> {
     fn transfer(&self) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let staging = dir.path().join("engine");
-        let mut import = super::transfer::import_into(&staging);
+        let mut import = super::transfer::import_into(&staging, self.host.machine.applied().index);
         for chunk in Export::new(self.host.snapshot()).expect("of the applied index") {
             import.chunk(&chunk.expect("sound")).expect("sound");
         }

@@ -3,15 +3,33 @@
 use std::path::Path;
 
 use bson::doc;
-use storage_engine::{BulkLoader, LsmEngine, Options};
+use storage_engine::{BulkLoad, BulkLoader, LsmEngine, Options, StorageFault};
 
 use super::host::{Host, contents, create_index, insert, places, under_session, update, write};
-use crate::limits::EXPORT_CHUNK_BYTES_MAX;
-use crate::{Command, Export, ImportError, SnapshotImport, StateMachine};
+use crate::{
+    ChunkError, Command, Export, ImportError, Progress, SnapshotImport, StateMachine, chunk_bytes,
+};
 
-pub fn import_into(staging: &Path) -> SnapshotImport {
+pub fn import_into(staging: &Path, index: u64) -> SnapshotImport {
     let loader = BulkLoader::create(staging).expect("an empty directory");
-    SnapshotImport::new(Box::new(loader))
+    SnapshotImport::new(Box::new(loader), index)
+}
+
+/// An import that goes nowhere.
+struct Nowhere;
+
+impl BulkLoad for Nowhere {
+    fn add(&mut self, _: &[u8], _: &[u8]) -> Result<(), StorageFault> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: u64) -> Result<(), StorageFault> {
+        Ok(())
+    }
+}
+
+fn chunks(export: Export) -> Vec<Vec<u8>> {
+    export.map(|chunk| chunk.expect("sound")).collect()
 }
 
 fn filled() -> Host {
@@ -62,10 +80,11 @@ fn an_imported_state_is_the_exported_one() {
 
     let dir = tempfile::tempdir().expect("a temporary directory");
     let staging = dir.path().join("engine");
-    let mut import = import_into(&staging);
+    let mut import = import_into(&staging, announced.index);
     for chunk in export {
         let chunk = chunk.expect("sound");
-        assert!(chunk.len() <= EXPORT_CHUNK_BYTES_MAX);
+        let header = chunk.first_chunk().expect("a chunk has a header");
+        assert_eq!(chunk_bytes(header), Some(chunk.len()));
         import.chunk(&chunk).expect("a sound stream");
     }
     assert_eq!(import.finish().expect("a whole stream"), announced);
@@ -97,37 +116,151 @@ fn an_imported_state_is_the_exported_one() {
 #[test]
 fn a_stream_that_is_cut_or_changed_is_refused() {
     let host = filled();
-    let stream: Vec<u8> = Export::new(host.snapshot())
-        .expect("a snapshot of the applied index")
-        .flat_map(|chunk| chunk.expect("sound"))
-        .collect();
-    let import = |bytes: &[u8]| -> Result<(), ImportError> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut import = import_into(&dir.path().join("engine"));
-        for chunk in bytes.chunks(100_000) {
+    let export = Export::new(host.snapshot()).expect("a snapshot of the applied index");
+    let index = export.applied().index;
+    let stream = chunks(export);
+    assert!(stream.len() > 4 && stream.iter().map(Vec::len).sum::<usize>() < 500_000);
+    let import = |stream: &[Vec<u8>]| -> Result<(), ImportError> {
+        let mut import = SnapshotImport::new(Box::new(Nowhere), index);
+        for chunk in stream {
             import.chunk(chunk)?;
         }
         import.finish().map(|_| ())
     };
     import(&stream).expect("whole");
-    assert!(matches!(
-        import(&stream[..stream.len() - 1]),
-        Err(ImportError::Incomplete(_))
-    ));
-    assert!(matches!(
-        import(&stream[..stream.len() / 2]),
-        Err(ImportError::Incomplete(_))
-    ));
-    assert!(matches!(
-        import(&[&stream[..], b"x"].concat()),
-        Err(ImportError::Incomplete(_))
-    ));
+    for end in 0..stream.len() {
+        assert!(matches!(
+            import(&stream[..end]),
+            Err(ImportError::Incomplete(_))
+        ));
+        let mut without = stream.clone();
+        without.remove(end);
+        assert!(import(&without).is_err(), "chunk {end} is missing");
+        let mut twice = stream.clone();
+        twice.insert(end, stream[end].clone());
+        assert!(import(&twice).is_err(), "chunk {end} comes twice");
+    }
+    let beyond = [&stream[..], &stream[..1]].concat();
+    assert!(matches!(import(&beyond), Err(ImportError::Incomplete(_))));
     let mut newer = stream.clone();
-    newer[0] = 9;
-    assert!(matches!(import(&newer), Err(ImportError::Version(9))));
-    let mut moved = stream;
-    moved[1] ^= 1;
-    assert!(matches!(import(&moved), Err(ImportError::Position)));
+    newer[0][0] = 9;
+    let error = import(&newer).expect_err("newer");
+    assert!(matches!(error, ImportError::Chunk(ChunkError::Version(9))));
+}
+
+#[test]
+fn a_damaged_chunk_is_refused_and_the_right_one_taken_after_it() {
+    let host = filled();
+    let export = Export::new(host.snapshot()).expect("a snapshot of the applied index");
+    let index = export.applied().index;
+    let stream = chunks(export);
+    let mut import = SnapshotImport::new(Box::new(Nowhere), index);
+    for chunk in &stream {
+        let bytes = chunk.len();
+        for bit in [8, 40, 8 * bytes / 2, 8 * bytes - 1] {
+            let mut damaged = chunk.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let error = import.chunk(&damaged).expect_err("damaged");
+            assert!(matches!(error, ImportError::Chunk(_)), "{bit}: {error}");
+        }
+        for cut in [0, 1, 27, bytes - 1] {
+            let error = import.chunk(&chunk[..cut]).expect_err("cut");
+            assert!(matches!(error, ImportError::Chunk(_)), "{cut}: {error}");
+        }
+        import.chunk(chunk).expect("sound");
+    }
+    import.finish().expect("whole");
+    let mut other = SnapshotImport::new(Box::new(Nowhere), index + 1);
+    let error = other.chunk(&stream[0]).expect_err("another snapshot's");
+    assert!(
+        matches!(error, ImportError::Chunk(ChunkError::Index { .. })),
+        "{error}"
+    );
+}
+
+/// Exports again from every place an import can have come to, while the state moves on.
+#[test]
+fn a_stream_goes_on_from_any_chunk() {
+    let mut host = filled();
+    let export = Export::new(host.snapshot()).expect("a snapshot of the applied index");
+    let applied = export.applied().clone();
+    let snapshot = host.snapshot();
+    let whole = chunks(export);
+    for number in 0..300i32 {
+        let index = host.machine.applied().index + 1;
+        let late = Command::Write(write(vec![
+            update(
+                doc! { "_id": number },
+                doc! { "$set": { "a": -1 - number } },
+                vec![],
+            ),
+            insert(doc! { "_id": 10_000 + number, "a": 10_000 + number }),
+        ]));
+        host.machine.apply(index, 3, &late.encode()).expect("sound");
+    }
+    for come_to in 0..whole.len() {
+        let mut import = SnapshotImport::new(Box::new(Nowhere), applied.index);
+        for chunk in &whole[..come_to] {
+            import.chunk(chunk).expect("sound");
+        }
+        let said = import.progress().encode();
+        let progress = Progress::decode(applied.index, &said).expect("sound");
+        assert_eq!(&progress, import.progress());
+        let rest = chunks(Export::at(snapshot.clone(), applied.clone()).after(progress));
+        assert!(rest == whole[come_to..], "after {come_to} chunks");
+        for chunk in &rest {
+            import.chunk(chunk).expect("sound");
+        }
+        assert_eq!(import.finish().expect("whole"), applied);
+    }
+    assert!(matches!(
+        Progress::decode(applied.index + 1, &{
+            let mut import = SnapshotImport::new(Box::new(Nowhere), applied.index);
+            import.chunk(&whole[0]).expect("sound");
+            import.progress().encode()
+        }),
+        Err(ChunkError::Index { .. })
+    ));
+    assert!(Progress::decode(1, &[1, 2, 3]).is_err());
+}
+
+/// A process that ends keeps a version readable over its restart by naming it before anything is applied.
+#[test]
+fn a_retained_version_is_exported_after_a_restart() {
+    let engine = std::sync::Arc::new(storage_engine::MemoryEngine::new());
+    let mut host = Host::on(engine.clone());
+    for number in 0..20i32 {
+        host.one(insert(doc! { "_id": number, "text": "old" }));
+    }
+    let export = Export::new(host.snapshot()).expect("of the applied index");
+    let applied = export.applied().clone();
+    let before = chunks(export);
+    host.rotate();
+    drop(host);
+    let mut host = Host::on(engine);
+    let retained = host.machine.reader().retain(applied.index);
+    let beyond = crate::limits::READABLE_WINDOW as i32 + 1000;
+    for number in 0..beyond {
+        host.one(update(
+            doc! { "_id": number % 20 },
+            doc! { "$set": { "text": number } },
+            vec![],
+        ));
+    }
+    let reader = host.machine.reader();
+    let snapshot = reader.snapshot_at(applied.index).expect("sound");
+    let again = Export::at(snapshot.expect("retained"), applied.clone());
+    assert!(chunks(again) == before);
+    drop(retained);
+    for _ in 0..600 {
+        host.one(update(
+            doc! { "_id": 1 },
+            doc! { "$set": { "text": 1 } },
+            vec![],
+        ));
+    }
+    let gone = host.machine.reader().snapshot_at(applied.index);
+    assert!(gone.expect("sound").is_none());
 }
 
 #[test]
@@ -148,7 +281,7 @@ fn an_empty_state_can_be_exported_too() {
     host.machine.apply_noop(1, 1);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let staging = dir.path().join("engine");
-    let mut import = import_into(&staging);
+    let mut import = import_into(&staging, 1);
     for chunk in Export::new(host.snapshot()).expect("of the applied index") {
         import.chunk(&chunk.expect("sound")).expect("sound");
     }

@@ -18,8 +18,7 @@ pub enum StorageFault {
     },
     /// A file is missing or its content is wrong.
     #[error(
-        "storage engine in {} is damaged: {action} found {detail}; \
-         remove this directory so that the node fetches a snapshot from its peers, or restore a backup", dir.display()
+        "storage engine in {} is damaged: {action} found {detail}", dir.display()
     )]
     Damaged {
         /// The engine's directory.
@@ -47,6 +46,54 @@ pub enum StorageFault {
     },
 }
 
+impl StorageFault {
+    /// Whether what was written cannot be read back: to be repaired from a copy, not by trying again.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+
+    /// Adds the file that `find` finds, if this is damage.
+    pub(crate) fn locate(&mut self, find: impl FnOnce() -> Option<String>) {
+        if let Self::Damaged { detail, .. } = self
+            && let Some(file) = find()
+        {
+            *detail = format!("{detail} ({file})");
+        }
+    }
+
+    /// The same fault, for a second hearer.
+    pub(crate) fn copy(&self) -> Self {
+        match self {
+            Self::Io {
+                dir,
+                action,
+                source,
+            } => Self::Io {
+                dir: dir.clone(),
+                action,
+                source: io::Error::new(source.kind(), source.to_string()),
+            },
+            Self::Damaged {
+                dir,
+                action,
+                detail,
+            } => Self::Damaged {
+                dir: dir.clone(),
+                action,
+                detail: detail.clone(),
+            },
+            Self::Stopped { dir, first } => Self::Stopped {
+                dir: dir.clone(),
+                first: first.clone(),
+            },
+            Self::BulkLoad { dir, detail } => Self::BulkLoad {
+                dir: dir.clone(),
+                detail,
+            },
+        }
+    }
+}
+
 /// Names the directory in every fault.
 #[derive(Clone)]
 pub(crate) struct FaultContext {
@@ -63,6 +110,17 @@ impl FaultContext {
             dir: self.dir.to_path_buf(),
             action,
             source,
+        }
+    }
+
+    /// A failure on a named file: one that is missing or too short is damage.
+    pub fn file(&self, action: &'static str, path: &Path, source: io::Error) -> StorageFault {
+        use io::ErrorKind::{NotFound, UnexpectedEof};
+        match source.kind() {
+            NotFound | UnexpectedEof => {
+                self.damaged(action, format!("{}: {source}", path.display()))
+            }
+            _ => self.io(action, source),
         }
     }
 

@@ -15,6 +15,7 @@ mod bulk_loader;
 mod engine;
 mod engines;
 mod fault;
+mod integrity;
 mod lsm;
 mod memory;
 
@@ -22,6 +23,7 @@ pub use bulk_loader::BulkLoader;
 pub use engine::{Batch, Engine, EngineStats, RangeIterator, Version};
 pub use engines::{BulkLoad, Engines, LsmEngines, OnFault, OnFlushed};
 pub use fault::StorageFault;
+pub use integrity::{Verified, verify};
 pub use lsm::{LsmEngine, Options};
 pub use lsm_tree::Slice;
 pub use memory::MemoryEngine;

@@ -15,7 +15,7 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use lsm_tree::config::CompressionPolicy;
@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 use crate::engine::{Batch, Engine, EngineStats, RangeIterator, Version};
 use crate::fault::FaultContext;
+use crate::integrity;
 use crate::lsm::maintenance::{Gate, GateFilter, Maintenance};
 use crate::lsm::scan::{MergeScan, is_void};
 use crate::lsm::view::{Memtables, View, Views};
@@ -52,7 +53,8 @@ pub struct Options {
     pub table_bytes: u64,
     /// Called on the flush thread after each flush with the new durable version.
     pub on_flushed: Box<dyn Fn(Version) + Send + Sync>,
-    /// Called once, if flush or compaction fails. Nothing becomes durable after that.
+    /// Called once, at the first fault: of a read, a flush, a compaction, or of the verification of all tables that
+    /// follows each start. Nothing becomes durable after that.
     pub on_fault: Box<dyn Fn(StorageFault) + Send + Sync>,
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct Shared {
     pub maintenance: Maintenance,
     pub gate: Arc<Gate>,
     pub options: Options,
+    /// The damaged file, once looked for.
+    pub located: OnceLock<Option<String>>,
     writer: Mutex<Writer>,
 }
 
@@ -119,40 +123,22 @@ pub(crate) fn open_tree(
     }
 }
 
-/// Tables without the list that names them: `lsm-tree` would start afresh and delete them.
-fn check_directory(dir: &Path, context: &FaultContext) -> Result<(), StorageFault> {
-    let list_missing = !dir
-        .join("current")
-        .try_exists()
-        .map_err(|e| context.io("open", e))?;
-    let tables = dir.join("tables");
-    if list_missing && tables.try_exists().map_err(|e| context.io("open", e))? {
-        let mut entries = std::fs::read_dir(&tables).map_err(|e| context.io("open", e))?;
-        if entries.next().is_some() {
-            return Err(
-                context.damaged("open", "tables but not the file `current` that lists them")
-            );
-        }
-    }
-    Ok(())
-}
-
 impl LsmEngine {
     /// Opens the engine; an absent or empty directory is a fresh one.
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Self>, StorageFault> {
         let context = FaultContext::new(dir);
-        check_directory(dir, &context)?;
+        integrity::check_before_open(dir, &context)?;
         let list_numbers = SequenceNumberCounter::default();
         let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
         let gate = Arc::new(Gate::default());
         let tree = open_tree(dir, &list_numbers, &cache, &gate, false)
-            .map_err(|error| context.tree("open", error))?;
+            .map_err(|error| opening(dir, &context, error))?;
         let mut memtables = Memtables::default();
         let view = View::open(&tree, memtables.fresh());
         let durable = view
             .tables
             .get(&MARKER_KEY, Version::MAX)
-            .map_err(|error| context.tree("open", error))?
+            .map_err(|error| opening(dir, &context, error))?
             .map(|marker| decode_marker(&marker.value, &context))
             .transpose()?;
         let view = View { durable, ..view };
@@ -165,6 +151,7 @@ impl LsmEngine {
             maintenance: Maintenance::default(),
             gate,
             options,
+            located: OnceLock::new(),
             writer: Mutex::new(Writer {
                 last_version: durable,
                 memtables,
@@ -198,6 +185,13 @@ impl Drop for LsmEngine {
     }
 }
 
+/// A fault at the opening; of damage, the file is looked for: the tree does not say which it was.
+fn opening(dir: &Path, context: &FaultContext, error: lsm_tree::Error) -> StorageFault {
+    let mut fault = context.tree("open", error);
+    fault.locate(|| integrity::locate(dir, maintenance::LOCATE_BUDGET));
+    fault
+}
+
 fn decode_marker(bytes: &[u8], context: &FaultContext) -> Result<Version, StorageFault> {
     <[u8; 8]>::try_from(bytes)
         .map(Version::from_be_bytes)
@@ -222,7 +216,7 @@ impl Engine for LsmEngine {
         let view = self.shared.views.current();
         let found = view
             .get(key, as_of)
-            .map_err(|error| self.context().tree("get", error))?;
+            .map_err(|error| maintenance::report(&self.shared, "get", error))?;
         Ok(found
             .filter(|entry| !entry.is_tombstone())
             .map(|entry| entry.value))
@@ -240,8 +234,10 @@ impl Engine for LsmEngine {
         }
         let view = self.shared.views.current();
         let scan = MergeScan::new(&view, from, to, as_of);
-        let context = self.context();
-        Box::new(scan.map(move |item| item.map_err(|error| context.tree("scan", error))))
+        let shared = Arc::clone(&self.shared);
+        Box::new(
+            scan.map(move |item| item.map_err(|error| maintenance::report(&shared, "scan", error))),
+        )
     }
 
     fn write(&self, version: Version, batch: &Batch) {

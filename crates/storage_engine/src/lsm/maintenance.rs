@@ -13,8 +13,10 @@ use lsm_tree::compaction::{CompactionFilter, Factory, ItemAccessor, Leveled, Ver
 use lsm_tree::{AbstractTree, InternalValue};
 use parking_lot::{Condvar, Mutex};
 
+use crate::StorageFault;
 use crate::engine::Version;
 use crate::fault::FaultContext;
+use crate::integrity::{self, Listed};
 use crate::lsm::Shared;
 use crate::lsm::view::{Retired, Sealed};
 
@@ -24,6 +26,10 @@ const DROP_NOTHING: Version = 1;
 /// How much further (in level-0 tables) compaction waits for old readers to finish, to drop what they hold.
 const PATIENCE: usize = 2;
 const COMPACTION_NICENESS: i32 = 3;
+/// Pause after each MiB that is verified: 50 MiB/s at most.
+const VERIFY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a damaged file is looked for before the fault is told without its name.
+pub(crate) const LOCATE_BUDGET: Duration = Duration::from_secs(1);
 /// How soon a thread looks again whether what it replaced can be freed.
 const FREE_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -111,6 +117,15 @@ impl Maintenance {
         }
     }
 
+    /// Waits a moment; false when the engine is closing.
+    fn pace(&self, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.stopping {
+            self.changed.wait_for(&mut state, pause);
+        }
+        !state.stopping
+    }
+
     /// Whether this is the first failure, and not a consequence of stopping.
     fn fail(&self, description: String) -> bool {
         let mut state = self.state.lock();
@@ -131,21 +146,75 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
             .name(name.to_owned())
             .spawn(move || body(&shared))
     };
-    let flush = spawn("engine-flush", run_flushes)?;
-    match spawn("engine-compact", run_compactions) {
-        Ok(compact) => Ok(vec![flush, compact]),
-        Err(error) => {
-            shared.maintenance.stop();
-            let _ = flush.join();
-            Err(error)
+    let mut threads = Vec::new();
+    let bodies: [(&str, fn(&Shared)); 3] = [
+        ("engine-flush", run_flushes),
+        ("engine-compact", run_compactions),
+        ("engine-verify", run_verification),
+    ];
+    for (name, body) in bodies {
+        match spawn(name, body) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                shared.maintenance.stop();
+                for thread in threads {
+                    let _ = thread.join();
+                }
+                return Err(error);
+            }
         }
     }
+    Ok(threads)
 }
 
-fn report(shared: &Shared, action: &'static str, error: lsm_tree::Error) {
-    let fault = FaultContext::new(&shared.dir).tree(action, error);
+/// Turns what `lsm-tree` reports into a fault, and tells of the first one. Of damage, the file is looked for: the tree
+/// does not say which it was.
+pub(crate) fn report(
+    shared: &Shared,
+    action: &'static str,
+    error: lsm_tree::Error,
+) -> StorageFault {
+    let mut fault = FaultContext::new(&shared.dir).tree(action, error);
+    fault.locate(|| {
+        let find = || integrity::locate(&shared.dir, LOCATE_BUDGET);
+        shared.located.get_or_init(find).clone()
+    });
+    tell(shared, fault)
+}
+
+fn tell(shared: &Shared, fault: StorageFault) -> StorageFault {
     if shared.maintenance.fail(fault.to_string()) {
-        (shared.options.on_fault)(fault);
+        (shared.options.on_fault)(fault.copy());
+    }
+    fault
+}
+
+/// Reads every table there is at the start, at a pace that disturbs nobody, and compares it with its checksum: damage is
+/// to be found before the other members' copies are gone too.
+fn run_verification(shared: &Shared) {
+    // Where the system refuses, it competes as an equal.
+    let _ = platform::lower_thread_priority(COMPACTION_NICENESS);
+    // While they are held here, a compaction does not delete their files.
+    let mut tables: Vec<lsm_tree::Table> = shared
+        .tree
+        .current_version()
+        .iter_tables()
+        .cloned()
+        .collect();
+    while let Some(table) = tables.pop() {
+        let listed = Listed {
+            path: table.path.to_path_buf(),
+            checksum: table.checksum().into_u128(),
+        };
+        let found = integrity::verify_table(&listed, |_| shared.maintenance.pace(VERIFY_PAUSE));
+        if shared.maintenance.state.lock().stopping {
+            return;
+        }
+        if let Err(what) = found {
+            let context = FaultContext::new(&shared.dir);
+            tell(shared, context.damaged("verification", what));
+            return;
+        }
     }
 }
 

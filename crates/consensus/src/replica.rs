@@ -3,7 +3,7 @@
 //! Within a wake-up inputs only change the state. What the change asks for (appends to followers, rounds
 //! of reads, the write to disk, entries to apply) is gathered once at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::durability::Durability;
 use crate::effects::{Effects, Persist};
@@ -402,6 +402,17 @@ impl Replica {
     #[must_use]
     pub fn transferring(&self) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.transfer.is_some())
+    }
+
+    /// Members that have left and that this leader still sends the entry which says so.
+    #[must_use]
+    pub fn departing(&self) -> BTreeSet<NodeId> {
+        let Role::Leader(leader) = &self.role else {
+            return BTreeSet::new();
+        };
+        let followed = leader.progress.iter();
+        let departing = followed.filter(|(_, progress)| progress.departs_at.is_some());
+        departing.map(|(id, _)| *id).collect()
     }
 
     /// Whether the committed membership is of a cluster that this replica does not belong to any more.

@@ -69,7 +69,7 @@ pub(crate) struct Core {
     /// not received yet when it must answer the leader.
     introduced: BTreeMap<NodeId, PeerAddress>,
     /// Members that have left and are still to be told.
-    departed: BTreeMap<NodeId, PeerAddress>,
+    departed: BTreeMap<NodeId, members::Departed>,
     /// What this program reads.
     feature_level: u32,
     /// Who waits for the membership that follows a joint one.
@@ -154,7 +154,7 @@ impl Core {
         let effects = self.replica.step_all(inputs);
         self.carry_out(effects, staged, &mut out);
         self.drop_waiters_of_a_lost_leadership(&mut out);
-        self.note_changes(&mut out);
+        self.note_changes(ticks, &mut out);
         out
     }
 
@@ -257,6 +257,7 @@ impl Core {
             Event::ChangeMembership { change, done } => {
                 self.change_membership(change, done, inputs, out);
             }
+            Event::TicksSkipped => inputs.push(Input::TicksSkipped),
             Event::Removed => self.told_removed(out),
             Event::Introduced { peer, address } => self.introduced(peer, address, out),
             Event::Fault(_) | Event::Stop => {}
@@ -445,12 +446,12 @@ impl Core {
     }
 
     /// What the status shows besides what consensus says of itself.
-    fn note_changes(&mut self, out: &mut Outputs) {
+    fn note_changes(&mut self, ticks: u32, out: &mut Outputs) {
         let (writable, removed) = (self.writable(), self.removed());
         out.status_changed |= writable != self.was_writable || removed != self.was_removed;
         (self.was_writable, self.was_removed) = (writable, removed);
-        if out.status_changed {
-            self.note_departures();
+        if out.status_changed || !self.departed.is_empty() {
+            self.note_departures(ticks, out);
         }
     }
 }

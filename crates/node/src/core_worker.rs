@@ -100,7 +100,11 @@ impl<C: Clock> CoreWorker<C> {
 
     /// Works off `events` and the ticks that are due. Returns false when the node has ended: nothing more is to be done.
     pub fn wake(&mut self, events: &mut Vec<Event>) -> bool {
-        let ticks = self.due_ticks();
+        let (ticks, skipped) = self.due_ticks();
+        if skipped {
+            // Before the reads that came in meanwhile: a lease may have ended.
+            events.insert(0, Event::TicksSkipped);
+        }
         if let Some(reason) = ending(events) {
             self.end(reason, events);
             return false;
@@ -110,17 +114,19 @@ impl<C: Clock> CoreWorker<C> {
         true
     }
 
-    fn due_ticks(&mut self) -> u32 {
+    /// The ticks to make up for, and whether more time than theirs has passed.
+    fn due_ticks(&mut self) -> (u32, bool) {
         let now = self.clock.monotonic();
         let mut ticks = 0;
         while now >= self.next_tick && ticks < TICKS_PER_WAKE_MAX {
             self.next_tick += self.tick;
             ticks += 1;
         }
-        if now >= self.next_tick {
+        let skipped = now >= self.next_tick;
+        if skipped {
             self.next_tick = now + self.tick;
         }
-        ticks
+        (ticks, skipped)
     }
 
     fn keep_house(&mut self, ticks: u32, events: &mut Vec<Event>) {

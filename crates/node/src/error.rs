@@ -57,6 +57,12 @@ pub enum StartError {
         /// What does not fit.
         what: String,
     },
+    /// The cluster does not want this node.
+    #[error("the cluster did not admit this node: {reason}")]
+    NotAdmitted {
+        /// In the words of the member that was asked.
+        reason: String,
+    },
     /// The peer transport could not start, or no member admitted this node.
     #[error(transparent)]
     Transport(#[from] peer_transport::TransportError),

@@ -141,6 +141,8 @@ pub(crate) enum Event {
         change: MembershipChange,
         done: MembershipDone,
     },
+    /// More time passed than there will be ticks for.
+    TicksSkipped,
     /// Another member said that this one was removed.
     Removed,
     Fault(String),

@@ -6,9 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use consensus::{MembershipChange, NodeId, Payload, RoleName};
-use crossbeam_channel::Receiver;
 use parking_lot::{Mutex, RwLock};
-use peer_transport::{JoinReply, JoinRequest, PeerAddress, PeerHealth};
+use peer_transport::{PeerAddress, PeerHealth};
 use state_machine::Reader;
 
 use crate::applied_waiters::AppliedWaiters;
@@ -25,9 +24,6 @@ use crate::status::{Gauges, Indices, NodeStatus, Observer, StatusBoard};
 
 /// How long a clean stop waits for another member to take over the lead.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause between attempts to have changed addresses recorded.
-const ANNOUNCE_PERIOD: Duration = Duration::from_millis(100);
-const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a running node is made of.
 pub(crate) struct NodeParts {
@@ -42,6 +38,8 @@ pub(crate) struct NodeParts {
     pub builds_driven_by_clients: Arc<AtomicUsize>,
     /// What the membership should say of this node.
     pub context: MemberContext,
+    /// Where members may be found besides: what `--join` names.
+    pub seeds: Arc<[PeerAddress]>,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -58,6 +56,10 @@ impl Node {
         Node {
             parts: Arc::new(parts),
         }
+    }
+
+    pub(crate) fn parts(&self) -> &NodeParts {
+        &self.parts
     }
 
     /// Proposes an encoded [`state_machine::Command`]; `done` is called exactly once.
@@ -212,71 +214,5 @@ impl Node {
     /// The threads that run this node; [`Node::wait`] waits for them.
     pub(crate) fn run_by(&self, threads: Vec<JoinHandle<()>>) {
         *self.parts.threads.lock() = threads;
-    }
-
-    /// What is to be said to the leader so that the membership shows the addresses this node has now: a founder's are not
-    /// in it yet, and a restart may have changed them. `None` when they are in it, and once the node has ended.
-    pub(crate) fn announcement(&self) -> Option<JoinRequest> {
-        let status = self.status();
-        let context = self.parts.context.encode();
-        let known = status.membership.members.get(&status.id);
-        let recorded = known.is_some_and(|member| member.context == context);
-        (!recorded && !self.parts.inboxes.core.is_closed()).then(|| JoinRequest {
-            cluster_id: Some(status.cluster_id),
-            member: Some(status.id),
-            ..JoinRequest::fresh(self.parts.context.directory, context.to_vec())
-        })
-    }
-
-    /// Asks this member's core to admit a directory; the answer comes over the channel, if it comes.
-    pub(crate) fn admit(&self, request: JoinRequest) -> Receiver<JoinReply> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.parts.inboxes.core.push(Event::Join { request, reply });
-        answer
-    }
-
-    /// Sees to it that the membership shows this node's addresses.
-    pub(crate) fn announce(&self) {
-        let node = self.clone();
-        let recorded = move || match node.announcement() {
-            None => true,
-            Some(request) => {
-                node.announce_once(&request);
-                false
-            }
-        };
-        if recorded() {
-            return;
-        }
-        let announcing = std::thread::Builder::new()
-            .name("announce".to_owned())
-            .spawn(move || {
-                while !recorded() {
-                    std::thread::sleep(ANNOUNCE_PERIOD);
-                }
-            });
-        if let Err(error) = announcing {
-            self.parts
-                .inboxes
-                .core
-                .push(Event::Fault(format!("cannot start a thread: {error}")));
-        }
-    }
-
-    fn announce_once(&self, request: &JoinRequest) {
-        let status = self.status();
-        if status.writable {
-            // Whatever the answer, the membership is looked at again.
-            self.admit(request.clone())
-                .recv_timeout(ANNOUNCE_TIMEOUT)
-                .ok();
-        } else if let Some(leader) = status
-            .leader
-            .filter(|id| *id != status.id)
-            .and_then(|id| status.member(id))
-        {
-            let leader = PeerAddress(leader.addresses.peer);
-            peer_transport::request_join(&[leader], request, ANNOUNCE_TIMEOUT).ok();
-        }
     }
 }

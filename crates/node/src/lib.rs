@@ -13,6 +13,7 @@
 //! Not in here: MongoDB, HTTP, operating-system calls (they are `platform`'s), test hooks.
 #![forbid(unsafe_code)]
 
+mod announce;
 mod applied_waiters;
 mod apply_worker;
 mod background;
@@ -41,6 +42,7 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announcement;
 pub use config::{Addresses, FEATURE_LEVEL, MemberContext, NodeConfig};
 pub use consensus::{
     Membership, MembershipChange, MembershipRefusal, NodeId, RoleName, Term, VOTERS_MAX,

@@ -12,6 +12,7 @@ use platform::{Clock, Disk, Entropy};
 use state_machine::StateMachine;
 use storage_engine::Engines;
 
+use crate::announce::seeds;
 use crate::applied_waiters::AppliedWaiters;
 use crate::apply_worker::{ApplySide, ApplyWorker, OpenEngine};
 use crate::background::BackgroundWorker;
@@ -175,6 +176,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         requests,
         builds_driven_by_clients,
         context,
+        seeds: seeds(&config.join),
         threads: Mutex::default(),
         lock: Mutex::new(Some(Box::new(lock))),
     });
@@ -210,8 +212,16 @@ fn consensus_config(config: &NodeConfig, identity: &Identity, seed: u64) -> Conf
         inflight_bytes_max: INFLIGHT_BYTES_MAX,
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
         cache_bytes_max: ENTRY_CACHE_BYTES_MAX,
-        lease_ticks: None,
+        lease_ticks: config
+            .leases
+            .then(|| lease_ticks(config.election_ticks_min)),
     }
+}
+
+/// A lease lasts four fifths of the shortest election timeout: so much may the clocks of two members differ in pace.
+fn lease_ticks(election_ticks_min: u32) -> u32 {
+    let most = election_ticks_min.saturating_sub(2);
+    (election_ticks_min - election_ticks_min / 5).min(most)
 }
 
 fn initial_gauges(recovered: &Recovered) -> Arc<Gauges> {

@@ -181,13 +181,14 @@ fn ask_to_join(
             last: format!("redirected to {leader}"),
         }
         .into()),
-        JoinReply::NotNow { reason }
-        | JoinReply::Refused { reason }
-        | JoinReply::Removed { reason } => Err(peer_transport::TransportError::JoinTimedOut {
+        JoinReply::NotNow { reason } => Err(peer_transport::TransportError::JoinTimedOut {
             seconds: JOIN_TIMEOUT.as_secs(),
             last: reason,
         }
         .into()),
+        JoinReply::Refused { reason } | JoinReply::Removed { reason } => {
+            Err(StartError::NotAdmitted { reason })
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use peer_transport::{Handler, JoinReply, JoinRequest};
 use platform::{Clock, Disk, Entropy};
 use storage_engine::Engines;
 
+use crate::announce::Announcement;
 use crate::apply_worker::ApplySide;
 use crate::background::BackgroundWorker;
 use crate::config::NodeConfig;
@@ -229,9 +230,15 @@ impl<D: Disk, C: Clock> SteppedNode<D, C> {
         JoinAnswer(self.node.admit(request))
     }
 
-    /// What this node has to ask of the leader, over and over, until it is `None`: that the membership shows its addresses.
-    pub fn announcement(&self) -> Option<JoinRequest> {
+    /// What this node has to ask of others, over and over, until it is `None`: that the membership shows what is true of it
+    /// now, or who leads.
+    pub fn announcement(&self) -> Option<Announcement> {
         self.node.announcement()
+    }
+
+    /// What came of an announcement.
+    pub fn announced(&self, reply: &JoinReply) {
+        self.node.announced(reply);
     }
 
     /// Begins the clean end.

@@ -18,13 +18,25 @@ use crate::events::{MembershipDone, MembershipOutcome, ProposeOutcome, Waiter};
 
 /// Most peers whose own word about their address is kept.
 const INTRODUCED_MAX: usize = 64;
+/// Ticks for which a member that has left can still be reached after the last message for it was made, so that it
+/// gets there.
+const DEPARTED_TICKS: u32 = 100;
+
+/// A member that has left and is being told so.
+pub(super) struct Departed {
+    address: PeerAddress,
+    ticks_left: u32,
+}
 
 impl Core {
     /// Where the other members are reached, those too that have left and are still to learn of it.
     pub fn peer_addresses(&self) -> BTreeMap<NodeId, PeerAddress> {
         let committed = self.replica.committed_membership().members.iter();
         let members = committed.chain(&self.replica.membership().members);
-        let mut addresses = self.departed.clone();
+        let departed = self.departed.iter();
+        let mut addresses: BTreeMap<NodeId, PeerAddress> = departed
+            .map(|(id, departed)| (*id, departed.address.clone()))
+            .collect();
         addresses.extend(members.map(|(id, member)| (*id, peer_address(member))));
         addresses.extend(self.introduced.clone());
         addresses.retain(|id, address| *id != self.replica.id() && !address.0.is_empty());
@@ -41,15 +53,27 @@ impl Core {
     }
 
     /// Keeps the addresses of members that leave for as long as the leader still sends to them, and no longer.
-    pub(super) fn note_departures(&mut self) {
-        let sending_to = self.replica.progress();
+    pub(super) fn note_departures(&mut self, ticks: u32, out: &mut Outputs) {
+        let departing = self.replica.departing();
         let known = self.peer_addresses();
+        let before = self.departed.len();
+        self.departed.retain(|id, departed| {
+            departed.ticks_left = match departing.contains(id) {
+                true => DEPARTED_TICKS,
+                false => departed.ticks_left.saturating_sub(ticks),
+            };
+            departed.ticks_left > 0
+        });
+        out.status_changed |= before != self.departed.len();
+        for id in departing {
+            if let Some(address) = known.get(&id) {
+                self.departed.entry(id).or_insert_with(|| Departed {
+                    address: address.clone(),
+                    ticks_left: DEPARTED_TICKS,
+                });
+            }
+        }
         let members = &self.replica.membership().members;
-        let gone = |id: &NodeId| !members.contains_key(id);
-        self.departed = known
-            .into_iter()
-            .filter(|(id, _)| gone(id) && sending_to.contains_key(id))
-            .collect();
         let next_node_id = self.replica.membership().next_node_id;
         self.introduced
             .retain(|id, _| members.contains_key(id) || id.0 >= next_node_id);
@@ -210,7 +234,8 @@ impl Core {
                 .is_some_and(|progress| progress.recently_active);
         let reason = if connected {
             format!(
-                "member {removes}, whose place it would take, was heard of a moment ago; stop that one if it still runs"
+                "member {}, whose place it would take, was heard of a moment ago; stop that one if it still runs",
+                removes.0
             )
         } else if level < FEATURE_LEVEL_MEMBERSHIP {
             too_old_text(oldest, level)
@@ -374,28 +399,33 @@ fn peer_address(member: &Member) -> PeerAddress {
 fn unknown_directory(id: NodeId, id_in_use: bool) -> JoinReply {
     if id_in_use {
         let reason = format!(
-            "member {id} has another data directory; was this one copied or restored from a copy? \
-             Start with an empty --data-dir and --join"
+            "member {} has another data directory; was this one copied or restored from a copy? \
+             Start with an empty --data-dir and --join",
+            id.0
         );
         return JoinReply::Refused { reason };
     }
     JoinReply::NotNow {
-        reason: format!("this member has not heard of a member {id} yet"),
+        reason: format!("this member has not heard of a member {} yet", id.0),
     }
 }
 
 /// What a removed member is told, and its operator.
 pub fn removed_text(id: NodeId) -> String {
     format!(
-        "member {id} was removed from the cluster; to add this machine again, start it with an empty --data-dir and --join"
+        "member {} was removed from the cluster; to add this machine again, start it with an empty --data-dir and --join",
+        id.0
     )
 }
 
 /// Why something new has to wait for an upgrade.
 fn too_old_text(member: Option<NodeId>, level: u32) -> String {
-    let member = member.map_or_else(|| "a member".to_owned(), |id| format!("member {id}"));
+    let member = member.map_or_else(|| "a member".to_owned(), |id| format!("member {}", id.0));
     format!(
         "{member} runs a version that cannot read this (feature level {level}, {FEATURE_LEVEL_MEMBERSHIP} is needed); \
          upgrade every member first"
     )
 }
+
+#[cfg(test)]
+mod tests;

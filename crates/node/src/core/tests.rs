@@ -13,8 +13,8 @@ use super::*;
 use crate::config::{FEATURE_LEVEL, UNAPPLIED_BYTES_MAX};
 use crate::events::ProposeDone;
 
-const OWN: NodeId = NodeId(1);
-const OTHER: NodeId = NodeId(2);
+pub(super) const OWN: NodeId = NodeId(1);
+pub(super) const OTHER: NodeId = NodeId(2);
 const MIB: usize = 1 << 20;
 
 fn core(log_start: u64, voters: &[NodeId]) -> Core {
@@ -23,6 +23,10 @@ fn core(log_start: u64, voters: &[NodeId]) -> Core {
     membership.members = voters.iter().map(|id| (*id, member.clone())).collect();
     membership.voters = voters.iter().copied().collect();
     membership.next_node_id = voters.len() as u64 + 1;
+    core_with(log_start, membership)
+}
+
+pub(super) fn core_with(log_start: u64, membership: Membership) -> Core {
     let term = Term(1);
     let index = LogIndex(log_start);
     let (replica, first) = Replica::new(
@@ -45,7 +49,7 @@ fn core(log_start: u64, voters: &[NodeId]) -> Core {
 }
 
 /// Steps, with a disk that is done at once; what the apply thread would get stays with it.
-fn step(core: &mut Core, event: Event, ticks: u32) -> Outputs {
+pub(super) fn step(core: &mut Core, event: Event, ticks: u32) -> Outputs {
     let mut out = core.process(&mut vec![event], ticks);
     while let Some(position) = synced(&out) {
         let more = core.process(&mut vec![Event::Durable(position)], 0);
@@ -68,7 +72,7 @@ fn synced(out: &Outputs) -> Option<PersistPosition> {
     persists.max()
 }
 
-fn lead(core: &mut Core) {
+pub(super) fn lead(core: &mut Core) {
     while !core.writable() {
         step(core, Event::Applied(core.replica.commit()), 1);
     }
@@ -85,7 +89,7 @@ fn propose(core: &mut Core, bytes: usize) -> Option<ProposeOutcome> {
     outcome.lock().expect("one thread").take()
 }
 
-fn from_other(core: &Core, message: Message) -> Event {
+pub(super) fn from_other(core: &Core, message: Message) -> Event {
     Event::Received(vec![Envelope {
         from: OTHER,
         to: OWN,

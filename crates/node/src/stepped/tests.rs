@@ -119,7 +119,7 @@ fn a_lone_node_founds_announces_writes_stops_and_comes_back() {
     run(&mut node, &clock, |node| node.status().writable);
 
     let request = node.announcement().expect("a founder is not in yet");
-    let answer = node.begin_join(request);
+    let answer = node.begin_join(request.request);
     run(&mut node, &clock, |node| node.announcement().is_none());
     assert!(matches!(answer.take(), Some(JoinReply::Accepted { .. })));
 

@@ -185,6 +185,9 @@ impl Settings {
         least("connections-max", self.connections_max as u64, 1)?;
         least("election-timeout-ms", self.election_timeout_ms, 20)?;
         least("heartbeat-ms", self.heartbeat_ms, 10)?;
+        if self.leases {
+            least("election-timeout-ms", self.election_timeout_ms, 50)?;
+        }
         if self.heartbeat_ms >= self.election_timeout_ms {
             return Err(SettingsError::HeartbeatTooSlow {
                 heartbeat_ms: self.heartbeat_ms,

@@ -179,11 +179,12 @@ fn require_member(status: &NodeStatus, id: NodeId) -> Result<(), Failure> {
         return Ok(());
     }
     let all = status.membership.members.keys();
-    let all: Vec<String> = all.map(|id| id.to_string()).collect();
+    let all: Vec<String> = all.map(|id| id.0.to_string()).collect();
     Err(Failure::new(
         Code::NodeNotFound,
         format!(
-            "there is no member {id}; the members are {}",
+            "there is no member {}; the members are {}",
+            id.0,
             all.join(", ")
         ),
     ))
@@ -202,12 +203,14 @@ fn require_successor(status: &NodeStatus, to: NodeId) -> Result<(), Failure> {
     require_member(status, to)?;
     if !status.membership.voters.contains(&to) {
         return Err(refused(format!(
-            "member {to} does not vote yet, it is still catching up; see `cstore status`"
+            "member {} does not vote yet, it is still catching up; see `cstore status`",
+            to.0
         )));
     }
     if status.membership.members[&to].priority == 0 {
         return Err(refused(format!(
-            "member {to} has election priority 0: it never leads; start it with another --priority first"
+            "member {} has election priority 0: it never leads; start it with another --priority first",
+            to.0
         )));
     }
     Ok(())
@@ -241,7 +244,7 @@ async fn give_up_lead(
         }
         None => Err(refused(format!(
             "member {} leads and none of the voters that stay can be reached to take over; start one of them first",
-            status.id
+            status.id.0
         ))),
     }
 }
@@ -270,8 +273,9 @@ async fn hand_over(server: &Server, to: Option<NodeId>) -> Result<(), Failure> {
         Ok(()) => Ok(()),
         Err(_) => Err(refused(match to {
             Some(to) => format!(
-                "member {to} did not take over within {} s; is it reachable, and is its log close to the leader's? \
+                "member {} did not take over within {} s; is it reachable, and is its log close to the leader's? \
                  see `cstore status`",
+                to.0,
                 TRANSFER_TIMEOUT.as_secs()
             ),
             None => format!(
@@ -314,8 +318,9 @@ async fn change_members(server: &Server, change: MembershipChange) -> Result<u64
                 needed,
             } => {
                 return Err(refused(format!(
-                    "member {member} runs a version that cannot read this change (feature level {level}, {needed} is \
-                     needed); upgrade every member first, or change one member at a time"
+                    "member {} runs a version that cannot read this change (feature level {level}, {needed} is \
+                     needed); upgrade every member first, or change one member at a time",
+                    member.0
                 )));
             }
             MembershipOutcome::Stopping => return Err(Failure::shutting_down()),
@@ -340,18 +345,20 @@ fn explain(server: &Server, refusal: MembershipRefusal) -> Failure {
         MembershipRefusal::UnknownMember(id) => {
             return require_member(&server.node.status(), id)
                 .err()
-                .unwrap_or_else(|| refused(format!("there is no member {id}")));
+                .unwrap_or_else(|| refused(format!("there is no member {}", id.0)));
         }
         MembershipRefusal::LastVoter(id) => format!(
-            "member {id} is the last voter: without it there is no cluster. To give the data up, stop its process and \
-             delete its directory"
+            "member {} is the last voter: without it there is no cluster. To give the data up, stop its process and \
+             delete its directory",
+            id.0
         ),
         MembershipRefusal::TooManyVoters => format!(
             "the cluster has {VOTERS_MAX} voters, the most it can have; remove one with `cstore member remove` first"
         ),
         MembershipRefusal::NotCaughtUp(id) => format!(
-            "member {id} is still catching up and cannot vote yet; it becomes a voter by itself once it has, and \
-             `cstore status` shows how far it is"
+            "member {} is still catching up and cannot vote yet; it becomes a voter by itself once it has, and \
+             `cstore status` shows how far it is",
+            id.0
         ),
         MembershipRefusal::WouldLoseQuorum { reachable, needed } => format!(
             "the cluster would lose its quorum: of the voters that would be left, {needed} have to agree and only \

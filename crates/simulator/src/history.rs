@@ -34,6 +34,13 @@ pub struct Operation<C, R> {
 #[must_use = "an operation without an end counts as unknown"]
 pub struct Begun(usize);
 
+impl Begun {
+    /// Its place in [`History::operations`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Operations on many keys, in the order of their invocation. Keys are independent of each other.
 #[derive(Clone, Debug)]
 pub struct History<K, C, R> {

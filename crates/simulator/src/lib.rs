@@ -14,5 +14,6 @@ pub mod linearizability;
 pub mod machine;
 mod random;
 pub mod view;
+pub mod workload;
 
 pub use random::Random;

@@ -6,7 +6,7 @@ use state_machine::plan::{
     UpdateStatement,
 };
 
-use super::{Answer, Request};
+use super::{Answer, ReadLevel, Request};
 use state_machine::Namespace;
 
 pub(super) fn raw(document: &Document) -> RawDocumentBuf {
@@ -59,10 +59,11 @@ pub(super) fn find_and_modify(
     }
 }
 
-pub(super) fn read(namespace: &Namespace, filter: &Document) -> Request {
+pub(super) fn read(namespace: &Namespace, filter: &Document, level: ReadLevel) -> Request {
     Request::Read {
         namespace: namespace.clone(),
         filter: raw(filter),
+        level,
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::position::{LogIndex, LogPosition, PersistPosition};
 
 /// A persist that is not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Issued {
     position: PersistPosition,
     /// The last index that is durable, and still in the log, once this persist is.
@@ -17,7 +17,7 @@ struct Issued {
 }
 
 /// The state of the log on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Durability {
     issued: VecDeque<Issued>,
     issued_position: PersistPosition,

@@ -48,7 +48,7 @@ pub struct Effects {
 }
 
 /// One write to the log on disk. The parts take effect in the order of the fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
     /// Its order number.
     pub position: PersistPosition,

@@ -92,7 +92,7 @@ impl Config {
 }
 
 /// What must survive a restart besides the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term seen.
     pub term: Term,

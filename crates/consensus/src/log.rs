@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use crate::position::{Entry, LogIndex, LogPosition, Term};
 
 /// Consecutive entries of one term.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Run {
     first: LogIndex,
     term: Term,
 }
 
 /// The log as the core sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     /// The position just before the first entry.
     start: LogPosition,

@@ -10,7 +10,7 @@ use crate::position::{Entry, LogIndex, LogPosition, NodeId, Term};
 /// Two exceptions to "the term of its sender": a [`Message::PreVoteRequest`] carries the term in which the
 /// sender would campaign, and a [`Message::PreVoteReply`] that grants echoes that term. Neither makes its
 /// receiver adopt the term.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Envelope {
     /// The sender.
     pub from: NodeId,
@@ -23,7 +23,7 @@ pub struct Envelope {
 }
 
 /// What is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// "Would you vote for me?" Binds nobody and changes nothing at the receiver.
     PreVoteRequest {
@@ -90,7 +90,7 @@ pub enum Message {
 }
 
 /// What became of an append request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendOutcome {
     /// The receiver's log equals the leader's up to here, durably.
     Accepted {

@@ -107,7 +107,7 @@ impl fmt::Display for LogPosition {
 pub type Payload = Arc<[u8]>;
 
 /// One entry of the replicated log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Its place.
     pub index: LogIndex,
@@ -141,7 +141,7 @@ impl Entry {
 }
 
 /// What an entry holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// Written by each new leader, so that it has something of its own term to commit.
     Noop,

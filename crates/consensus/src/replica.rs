@@ -4,6 +4,7 @@
 //! of reads, the write to disk, entries to apply) is gathered once at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 use crate::durability::Durability;
 use crate::effects::{Effects, Persist};
@@ -35,7 +36,7 @@ pub struct PeerProgress {
 }
 
 /// One replica of the log: a pure function of its inputs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) config: Config,
     pub(crate) random: Random,
@@ -52,11 +53,23 @@ pub struct Replica {
     pub(crate) applied: LogIndex,
     pub(crate) role: Role,
     pub(crate) precedence: Precedence,
-    /// While this replica does not lead: ticks since it heard a leader, or since it started, whatever its role was.
+    /// With leases on, while this replica does not lead: ticks since it heard a leader, or since it started, whatever its
+    /// role was.
     pub(crate) leader_heard_ticks: u32,
     /// The next number of a read round or of a forwarded read; never used twice.
     pub(crate) next_read_number: u64,
     pub(crate) out: Effects,
+}
+
+/// Of all that decides what a replica does next, but for the random numbers it has yet to draw and its configuration: for
+/// searches that must tell states apart.
+impl Hash for Replica {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.term, self.vote, self.written, self.commit).hash(state);
+        (self.released, self.applied, self.next_read_number).hash(state);
+        (&self.log, &self.memberships, &self.durability).hash(state);
+        (&self.role, &self.precedence, self.leader_heard_ticks).hash(state);
+    }
 }
 
 /// What `Effects::status_changed` watches.

@@ -27,7 +27,7 @@ pub enum RoleName {
     Learner,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Role {
     Follower(Follower),
     PreCandidate(PreCandidate),
@@ -35,7 +35,7 @@ pub(crate) enum Role {
     Leader(Box<Leader>),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Follower {
     pub(crate) leader: Option<NodeId>,
     pub(crate) timer: ElectionTimer,
@@ -43,13 +43,13 @@ pub(crate) struct Follower {
     pub(crate) reads: ForwardedReads,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct PreCandidate {
     pub(crate) votes: BTreeMap<NodeId, bool>,
     pub(crate) timer: ElectionTimer,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Candidate {
     pub(crate) votes: BTreeMap<NodeId, bool>,
     pub(crate) timer: ElectionTimer,
@@ -57,7 +57,7 @@ pub(crate) struct Candidate {
     pub(crate) own_vote_at: PersistPosition,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Leader {
     /// Of every other member.
     pub(crate) progress: BTreeMap<NodeId, Progress>,

@@ -339,7 +339,9 @@ impl Replica {
 
     /// A tick for a replica that does not lead.
     pub(crate) fn tick_election(&mut self) {
-        self.leader_heard_ticks = self.leader_heard_ticks.saturating_add(1);
+        if self.config.lease_ticks.is_some() {
+            self.leader_heard_ticks = self.leader_heard_ticks.saturating_add(1);
+        }
         let Some(timer) = self.role.timer_mut() else {
             return;
         };

@@ -22,14 +22,14 @@ const DOUBLINGS_MAX: u32 = 6;
 const READY_LAG_ENTRIES_MAX: u64 = 1_000;
 
 /// A voter that would be the better leader.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Preferred {
     id: NodeId,
     ready_ticks: u32,
 }
 
 /// What a replica remembers of hand-overs, whatever its role.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Precedence {
     /// How many priorities above the own one the voters have.
     outranked_by: u32,
@@ -88,7 +88,9 @@ impl Replica {
     }
 
     pub(crate) fn tick_precedence(&mut self) {
-        self.precedence.since_ticks = self.precedence.since_ticks.saturating_add(1);
+        if self.precedence.hand_overs > 0 {
+            self.precedence.since_ticks = self.precedence.since_ticks.saturating_add(1);
+        }
         if self.precedence.outranked_by == 0 {
             return;
         }

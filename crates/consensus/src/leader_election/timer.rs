@@ -4,6 +4,8 @@
 //! connection was reset the replica hurries: it campaigns within a few ticks and, should that fail because
 //! the others have not noticed yet or campaign themselves, tries again soon, a bounded number of times.
 
+use std::hash::{Hash, Hasher};
+
 use crate::input::Config;
 use crate::random::Random;
 
@@ -52,6 +54,13 @@ pub(crate) struct ElectionTimer {
     timeout: u32,
     /// Hurried campaigns left; 0 when there is no hurry.
     tries_left: u32,
+}
+
+/// Timers that were set equally long ago count as equal: when each is due is drawn at random.
+impl Hash for ElectionTimer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.elapsed, self.tries_left).hash(state);
+    }
 }
 
 impl ElectionTimer {

@@ -14,7 +14,7 @@ use crate::roles::Role;
 const DEPARTURE_ELECTION_TIMEOUTS: u32 = 4;
 
 /// A transfer under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Transfer {
     to: NodeId,
     elapsed: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Transfer {
 }
 
 /// What a leader whose removal is committed does with the rest of its time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Departure {
     elapsed: u32,
     /// The successor that did not make it.

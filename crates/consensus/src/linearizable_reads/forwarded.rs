@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::position::ReadTicket;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Question {
     tickets: Vec<ReadTicket>,
     age_ticks: u32,
 }
 
 /// All reads that wait on a follower. One question is asked for all reads of a wake-up.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct ForwardedReads {
     gathering: Vec<ReadTicket>,
     asked: BTreeMap<u64, Question>,

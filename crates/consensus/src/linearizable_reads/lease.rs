@@ -11,7 +11,7 @@ use crate::membership::Membership;
 use crate::position::NodeId;
 
 /// What a leader knows of who cannot elect another one yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Lease {
     ticks: u32,
     now: u64,

@@ -10,7 +10,7 @@ use crate::membership::Membership;
 use crate::position::{LogIndex, NodeId, ReadTicket};
 
 /// Who waits for a read index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reader {
     /// The host of the leader.
     Local(ReadTicket),
@@ -18,7 +18,7 @@ pub(crate) enum Reader {
     Remote { from: NodeId, request: u64 },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Round {
     number: u64,
     index: LogIndex,
@@ -27,7 +27,7 @@ struct Round {
 }
 
 /// All reads that wait on a leader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct ReadRounds {
     under_way: Option<Round>,
     gathering: Vec<Reader>,

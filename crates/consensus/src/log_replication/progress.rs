@@ -14,7 +14,7 @@ use crate::position::{LogIndex, LogPosition};
 const INSTALL_ELECTION_TIMEOUTS: u32 = 10;
 
 /// Append requests under way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Window {
     /// The last index and the weight of each.
     requests: VecDeque<(LogIndex, usize)>,
@@ -40,7 +40,7 @@ impl Window {
 }
 
 /// How the follower is being served.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum State {
     /// It is not known where the logs agree: one request at a time.
     Probe { outstanding: bool },
@@ -67,7 +67,7 @@ pub(crate) enum Next {
 }
 
 /// What a leader knows of one follower.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
     match_index: Option<LogIndex>,
     next_index: LogIndex,

@@ -4,7 +4,7 @@ use crate::membership::Membership;
 use crate::position::LogIndex;
 
 /// Memberships with the index from which each is in force, ascending; never empty.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct MembershipHistory {
     entries: Vec<(LogIndex, Membership)>,
     /// Grows with every change, so that a caller sees that something changed.

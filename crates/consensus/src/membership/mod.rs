@@ -21,7 +21,7 @@ pub const VOTERS_MAX: usize = 7;
 pub const DEFAULT_PRIORITY: u32 = 1;
 
 /// One member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Opaque to consensus: the host's addresses.
     pub context: Payload,
@@ -42,7 +42,7 @@ impl Member {
 }
 
 /// The members of the cluster. Learners are the members that are in neither half of the voters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// All members: voters and learners.
     pub members: BTreeMap<NodeId, Member>,

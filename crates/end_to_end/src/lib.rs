@@ -4,10 +4,12 @@
 //! failing test names.
 #![forbid(unsafe_code)]
 
+pub mod load;
+
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -128,6 +130,69 @@ impl Cluster {
         cluster
     }
 
+    /// Starts one more process, on an empty directory, that asks the running members to admit it. Returns its number.
+    pub fn add_member(&mut self) -> usize {
+        let number = self.size();
+        let [listen, peer_listen, admin_listen] = free_addresses(3)
+            .try_into()
+            .expect("as many as were asked for");
+        let running = self.members.iter().filter(|it| it.process.is_some());
+        let contacts: Vec<&str> = running.map(|it| &*it.peer_listen).collect();
+        let join = Some(contacts.join(","));
+        self.members.push(Member {
+            listen,
+            peer_listen,
+            admin_listen,
+            data_dir: self.directory.path().join(format!("node-{number}")),
+            join,
+            process: None,
+        });
+        self.start_member(number);
+        number
+    }
+
+    /// Waits until a member's process ends by itself.
+    pub async fn wait_for_end(&mut self, member: usize) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let process = self.members[member].process.as_mut();
+            let process = process.expect("the member runs");
+            if let Some(status) = process.try_wait().expect("it can be waited for") {
+                self.members[member].process = None;
+                return status;
+            }
+            self.pause_before_asking_again(deadline, "a process does not end")
+                .await;
+        }
+    }
+
+    /// Runs `cstore` with these arguments and the cluster's connection string.
+    pub async fn run_cstore(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(cstore());
+        command.args(arguments).arg("--uri").arg(self.uri());
+        command.stdin(Stdio::null());
+        let running = tokio::task::spawn_blocking(move || command.output());
+        let output = running.await.expect("nothing panics there");
+        output.expect("cstore runs")
+    }
+
+    /// Runs `cstore`, which must succeed, and returns what it prints.
+    pub async fn cstore(&self, arguments: &[&str]) -> String {
+        let output = self.run_cstore(arguments).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {text}{errors}");
+        text
+    }
+
+    /// Runs `cstore`, which must fail, and returns what it says.
+    pub async fn cstore_refuses(&self, arguments: &[&str]) -> String {
+        let output = self.run_cstore(arguments).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{arguments:?}: {text}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Members, running or not.
     pub fn size(&self) -> usize {
         self.members.len()
@@ -136,6 +201,18 @@ impl Cluster {
     /// Where `member` takes drivers.
     pub fn listen(&self, member: usize) -> &str {
         &self.members[member].listen
+    }
+
+    /// Where `member` takes other members.
+    pub fn peer_listen(&self, member: usize) -> &str {
+        &self.members[member].peer_listen
+    }
+
+    /// Members whose process was started and not ended.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.size())
+            .filter(|member| self.members[*member].process.is_some())
+            .collect()
     }
 
     /// Where `member` keeps its data.
@@ -265,8 +342,7 @@ impl Cluster {
     pub async fn leader(&self) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for member in (0..self.size()).filter(|member| self.members[*member].process.is_some())
-            {
+            for member in self.running() {
                 if let Ok(hello) = self.command(member, doc! { "hello": 1 }).await
                     && hello.get_bool("isWritablePrimary").unwrap_or(false)
                 {
@@ -295,7 +371,7 @@ impl Cluster {
     pub async fn wait_for_voters(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for member in 0..self.size() {
+            for member in self.running() {
                 let Ok(status) = self.command(member, doc! { "cstoreStatus": 1 }).await else {
                     continue;
                 };
@@ -314,7 +390,7 @@ impl Cluster {
         }
     }
 
-    /// Hashes of every collection on every member, at one index that all of them have applied.
+    /// Hashes of every collection on every running member, at one index that all of them have applied.
     pub async fn hashes(&self) -> Vec<bson::Array> {
         let leader = self.leader().await;
         let deadline = Instant::now() + PATIENCE;
@@ -324,7 +400,7 @@ impl Cluster {
             .expect("the leader hashes its collections");
         let index = first.get_i64("index").expect("the hash names its index");
         let mut hashes = Vec::new();
-        for member in 0..self.size() {
+        for member in self.running() {
             loop {
                 match self
                     .command(member, doc! { "cstoreHash": 1, "atIndex": index })

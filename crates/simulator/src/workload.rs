@@ -1,27 +1,25 @@
 //! What clients do to the cluster, and whether the answers they got can be right.
 //!
-//! A [`Workload`] makes [`Job`]s and judges their outcomes; [`Clients`] runs jobs as drivers do, with time limits, other
-//! members after a refusal, and retries under the same session stamp; [`Serving`] is the member's side of a request,
-//! from the plan to the reply, as the server does it. None of them knows of faults or of simulated networks.
+//! An [`Activity`] makes [`Job`]s and judges their outcomes. [`Mixed`] is the [`crate::client::Workload`] that the world drives: its
+//! clients do jobs of all activities by turns, and behave as drivers do: they give up on an attempt after a while and,
+//! where that is safe, send the same again under the same session stamp. Writes are planned by the production planner.
 //!
-//! To add a workload: a file in here with a type that implements [`Workload`], and a line in [`all`].
+//! To add an activity: a file in here with a type that implements [`Activity`], and a line in [`all`].
 
 mod bulk_loads;
-mod clients;
 mod counters;
 mod documents;
+mod mixed;
 mod registers;
 mod request;
-mod serving;
 mod transfers;
 mod unique_keys;
 
 #[cfg(test)]
 mod tests;
 
-pub use clients::{ClientSettings, Clients, Delivery, RequestId};
-pub use request::{Answer, Change, ReadLevel, Request, Response};
-pub use serving::{Member, Serving};
+pub use mixed::Mixed;
+pub use request::{Answer, Change, Request};
 
 use bson::{RawDocument, RawDocumentBuf};
 use state_machine::{Namespace, Snapshot};
@@ -41,7 +39,7 @@ pub struct Job {
 }
 
 /// A kind of use that says what answers are right.
-pub trait Workload {
+pub trait Activity {
     /// For reports.
     fn name(&self) -> &'static str;
 
@@ -64,8 +62,8 @@ pub trait Workload {
     fn outcomes(&self) -> [usize; 3];
 }
 
-/// Every workload, with sizes drawn for this run.
-pub fn all(random: &mut Random) -> Vec<Box<dyn Workload>> {
+/// Every activity, with sizes drawn for this run.
+pub fn all(random: &mut Random) -> Vec<Box<dyn Activity>> {
     vec![
         Box::new(registers::Registers::new(random)),
         Box::new(counters::Counters::new(random)),
@@ -92,7 +90,7 @@ fn all_documents(
     documents.collect()
 }
 
-/// Checks what must hold in every state, however old, at any member: nobody but the workloads has written.
+/// Checks what must hold in every state, however old, at any member: nobody but the activities has written.
 pub fn check_state(snapshot: &Snapshot) -> Result<(), String> {
     transfers::check_state(snapshot)?;
     unique_keys::check_state(snapshot)

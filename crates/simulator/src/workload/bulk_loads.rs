@@ -7,7 +7,7 @@ use bson::doc;
 use state_machine::plan::StatementOutcome;
 
 use super::documents::{documents, namespace, number, raw, read};
-use super::{Answer, Change, Job, ReadLevel, Request, Workload};
+use super::{Activity, Answer, Change, Job, Request};
 use crate::history::Outcome;
 use crate::random::{Random, mix};
 
@@ -43,7 +43,7 @@ fn check_number(id: u64) -> i64 {
     (mix(id) >> 1) as i64
 }
 
-impl Workload for BulkLoads {
+impl Activity for BulkLoads {
     fn name(&self) -> &'static str {
         "bulk loads"
     }
@@ -107,7 +107,7 @@ impl Workload for BulkLoads {
         self.closing = Some(u64::MAX);
         vec![Job {
             number: u64::MAX,
-            request: read(&namespace("bulk"), &doc! {}, ReadLevel::Linearizable),
+            request: read(&namespace("bulk"), &doc! {}),
             stamped: false,
         }]
     }

@@ -6,7 +6,7 @@ use bson::doc;
 use state_machine::plan::StatementOutcome;
 
 use super::documents::{documents, find_and_modify, namespace, number, read, statement, update};
-use super::{Answer, Change, Job, ReadLevel, Request, Workload};
+use super::{Activity, Answer, Change, Job, Request};
 use crate::history::{Begun, History, Outcome};
 use crate::linearizability::{Counter, CounterCall, CounterReturn, check_history};
 use crate::random::Random;
@@ -34,7 +34,7 @@ impl Counters {
             change,
         };
         let request = match &call {
-            CounterCall::Read => read(&namespace, &filter, ReadLevel::Linearizable),
+            CounterCall::Read => read(&namespace, &filter),
             CounterCall::Add(more) => {
                 let change = doc! { "$inc": { "count": *more } };
                 write(Change::Update(vec![update(&filter, &change, true)]))
@@ -58,7 +58,7 @@ impl Counters {
     }
 }
 
-impl Workload for Counters {
+impl Activity for Counters {
     fn name(&self) -> &'static str {
         "counters"
     }

@@ -6,7 +6,7 @@ use state_machine::plan::{
     UpdateStatement,
 };
 
-use super::{Answer, ReadLevel, Request};
+use super::{Answer, Request};
 use state_machine::Namespace;
 
 pub(super) fn raw(document: &Document) -> RawDocumentBuf {
@@ -59,11 +59,10 @@ pub(super) fn find_and_modify(
     }
 }
 
-pub(super) fn read(namespace: &Namespace, filter: &Document, level: ReadLevel) -> Request {
+pub(super) fn read(namespace: &Namespace, filter: &Document) -> Request {
     Request::Read {
         namespace: namespace.clone(),
         filter: raw(filter),
-        level,
     }
 }
 

@@ -6,7 +6,7 @@ use bson::doc;
 use state_machine::plan::StatementOutcome;
 
 use super::documents::{documents, find_and_modify, namespace, number, read, statement, update};
-use super::{Answer, Change, Job, ReadLevel, Request, Workload};
+use super::{Activity, Answer, Change, Job, Request};
 use crate::history::{Begun, History, Outcome};
 use crate::linearizability::{Register, RegisterCall, RegisterReturn, check_history};
 use crate::random::Random;
@@ -39,7 +39,7 @@ impl Registers {
             change,
         };
         let request = match &call {
-            RegisterCall::Read => read(&namespace, &doc! { "_id": key }, ReadLevel::Linearizable),
+            RegisterCall::Read => read(&namespace, &doc! { "_id": key }),
             RegisterCall::Write(value) => {
                 let set = doc! { "$set": { "value": *value } };
                 write(Change::Update(vec![update(
@@ -65,7 +65,7 @@ impl Registers {
     }
 }
 
-impl Workload for Registers {
+impl Activity for Registers {
     fn name(&self) -> &'static str {
         "registers"
     }

@@ -1,7 +1,6 @@
 //! What clients ask of members, and what they are told.
 
 use bson::RawDocumentBuf;
-use consensus::NodeId;
 use state_machine::plan::{
     DeleteStatement, FindAndModifyRequest, InsertRequest, UpdateStatement, WriteOptions,
     WriteOutcome, WritePlanner,
@@ -26,18 +25,7 @@ pub enum Request {
         namespace: Namespace,
         /// Which documents.
         filter: RawDocumentBuf,
-        /// At which state.
-        level: ReadLevel,
     },
-}
-
-/// At which state a read is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadLevel {
-    /// One that includes everything acknowledged before the read began; any member can say.
-    Linearizable,
-    /// Whatever the member has applied.
-    Local,
 }
 
 /// A write, as the client says it.
@@ -81,22 +69,4 @@ pub enum Answer {
     Reply(Reply),
     /// Of a read, in the order of `_id`.
     Documents(Vec<RawDocumentBuf>),
-}
-
-/// What a client is told about one attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Response {
-    /// It is done.
-    Done(Answer),
-    /// It was refused, now and whenever it would be tried again. Nothing of it happened.
-    Refused(String),
-    /// This member does not lead; nothing of this attempt happened.
-    NotLeader {
-        /// Who does, as far as it knows.
-        leader: Option<NodeId>,
-    },
-    /// Not now; nothing of this attempt happened.
-    Busy,
-    /// It may have happened, or may happen yet.
-    Unknown,
 }

@@ -7,7 +7,7 @@ use state_machine::plan::StatementOutcome;
 use state_machine::{Command, Operation, Snapshot, Statement, WriteCommand};
 
 use super::documents::{documents, namespace, number, raw, read, update};
-use super::{Answer, Change, Job, ReadLevel, Request, Workload};
+use super::{Activity, Answer, Change, Job, Request};
 use crate::history::Outcome;
 use crate::random::Random;
 
@@ -91,7 +91,7 @@ pub(super) fn check_state(snapshot: &Snapshot) -> Result<(), String> {
     conserved(&documents).map(drop)
 }
 
-impl Workload for Transfers {
+impl Activity for Transfers {
     fn name(&self) -> &'static str {
         "transfers"
     }
@@ -116,11 +116,7 @@ impl Workload for Transfers {
     fn next(&mut self, _: u32, random: &mut Random, _: u64) -> Option<Job> {
         let namespace = namespace("accounts");
         if random.chance(1, 3) {
-            let level = match random.chance(1, 2) {
-                true => ReadLevel::Linearizable,
-                false => ReadLevel::Local,
-            };
-            return Some(self.job(Doing::Read, read(&namespace, &doc! {}, level)));
+            return Some(self.job(Doing::Read, read(&namespace, &doc! {})));
         }
         let from = random.index(self.accounts as usize);
         let to = (from + 1 + random.index(self.accounts as usize - 1)) % self.accounts as usize;
@@ -162,11 +158,7 @@ impl Workload for Transfers {
                 Ok(())
             }
             (Doing::Read | Doing::ClosingRead, answer) => {
-                let balances = match documents(answer) {
-                    // A state from before the accounts were opened.
-                    Ok(none) if none.is_empty() && doing == Doing::Read => return Ok(()),
-                    documents => self.balances(&documents?)?,
-                };
+                let balances = self.balances(&documents(answer)?)?;
                 if doing == Doing::ClosingRead {
                     self.closed = Some(balances);
                 }
@@ -177,7 +169,7 @@ impl Workload for Transfers {
     }
 
     fn closing(&mut self, _: u64) -> Vec<Job> {
-        let all = read(&namespace("accounts"), &doc! {}, ReadLevel::Linearizable);
+        let all = read(&namespace("accounts"), &doc! {});
         vec![self.job(Doing::ClosingRead, all)]
     }
 

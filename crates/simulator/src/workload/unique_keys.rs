@@ -7,7 +7,7 @@ use state_machine::plan::StatementOutcome;
 use state_machine::{Command, CommandError, Snapshot};
 
 use super::documents::{delete, documents, namespace, number, raw, read, statement};
-use super::{Answer, Change, Job, ReadLevel, Request, Workload};
+use super::{Activity, Answer, Change, Job, Request};
 use crate::history::{Begun, History, Outcome};
 use crate::linearizability::{UniqueKey, UniqueKeyCall, UniqueKeyReturn, check_history};
 use crate::random::Random;
@@ -40,7 +40,7 @@ impl UniqueKeys {
             change,
         };
         let request = match &call {
-            UniqueKeyCall::Read => read(&namespace, &doc! { "key": key }, ReadLevel::Linearizable),
+            UniqueKeyCall::Read => read(&namespace, &doc! { "key": key }),
             UniqueKeyCall::Insert(owner) => {
                 let document = raw(&doc! { "_id": *owner, "key": key });
                 write(Change::Insert(vec![document]))
@@ -61,7 +61,7 @@ impl UniqueKeys {
     }
 }
 
-impl Workload for UniqueKeys {
+impl Activity for UniqueKeys {
     fn name(&self) -> &'static str {
         "unique keys"
     }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod checkers;
 pub mod client;
 pub mod clock;
 pub mod engine;

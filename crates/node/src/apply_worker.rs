@@ -10,7 +10,7 @@ use consensus::{Entry, EntryKind, LogIndex, Membership};
 use parking_lot::RwLock;
 use peer_transport::JoinReply;
 use platform::Disk;
-use state_machine::{Reader, StateMachine, StorageFault};
+use state_machine::{Command, Reader, StateMachine, StorageFault};
 use storage_engine::Engine;
 
 use crate::applied_waiters::AppliedWaiters;
@@ -60,28 +60,34 @@ impl<D: Disk> ApplySide<D> {
     pub fn finish(&mut self) {
         match self.worker.finish() {
             Ok(()) => self.exit.set(ExitReason::Stopped),
-            Err(fault) => self.fail(fault),
+            Err(fault) => self.fail(ExitReason::StorageFault(fault)),
         }
     }
 
-    fn fail(&self, fault: String) {
-        self.worker.core.push(Event::Fault(fault.clone()));
+    fn fail(&self, reason: ExitReason) {
+        let known = match &reason {
+            ExitReason::Stopped => Event::Stop,
+            ExitReason::StorageFault(what) => Event::Fault(what.clone()),
+            ExitReason::NewerFormat(what) => Event::NewerFormat(what.clone()),
+        };
+        self.worker.core.push(known);
         self.inbox.close();
         // Should the core have ended already, this is how the fault becomes known.
-        self.exit.set(ExitReason::StorageFault(fault));
+        self.exit.set(reason);
     }
 }
 
 impl<D: Disk> ApplyWorker<D> {
     /// Applies everything in `work`.
-    pub fn process(&mut self, work: &mut Vec<ApplyWork>) -> Result<(), String> {
+    pub fn process(&mut self, work: &mut Vec<ApplyWork>) -> Result<(), ExitReason> {
         let mut last = None;
         for item in work.drain(..) {
             match item {
                 ApplyWork::Entry { entry, waiter } => {
                     let index = entry.index.0;
+                    self.check_format(&entry)?;
                     self.apply(entry, waiter)
-                        .map_err(|fault| fault.to_string())?;
+                        .map_err(|fault| ExitReason::StorageFault(fault.to_string()))?;
                     if self.machine.wants_rotate() {
                         // Said before the engine can say that it is flushed.
                         self.core.push(Event::Sealed(LogIndex(index)));
@@ -93,7 +99,7 @@ impl<D: Disk> ApplyWorker<D> {
                     last = Some(index);
                 }
                 ApplyWork::Install { staged, done } => {
-                    last = Some(self.install(staged)?);
+                    last = Some(self.install(staged).map_err(ExitReason::StorageFault)?);
                     // The core thread waits for this answer, or has ended.
                     done.try_send(()).ok();
                 }
@@ -115,6 +121,16 @@ impl<D: Disk> ApplyWorker<D> {
     fn rotate(&mut self) {
         self.machine.before_rotate();
         self.engine.rotate();
+    }
+
+    /// What cannot be read is not guessed at: this member would do something else than the others.
+    fn check_format(&self, entry: &Entry) -> Result<(), ExitReason> {
+        let EntryKind::Command(payload) = &entry.kind else {
+            return Ok(());
+        };
+        Command::check_version(payload).map_err(|error| {
+            ExitReason::NewerFormat(format!("log entry {}: {error}", entry.index.0))
+        })
     }
 
     fn apply(&mut self, entry: Entry, waiter: Waiter) -> Result<(), StorageFault> {

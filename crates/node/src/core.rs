@@ -260,7 +260,7 @@ impl Core {
             Event::TicksSkipped => inputs.push(Input::TicksSkipped),
             Event::Removed => self.told_removed(out),
             Event::Introduced { peer, address } => self.introduced(peer, address, out),
-            Event::Fault(_) | Event::Stop => {}
+            Event::Fault(_) | Event::NewerFormat(_) | Event::Stop => {}
         }
     }
 

@@ -237,7 +237,7 @@ impl<C: Clock> CoreWorker<C> {
             answer();
         }
         self.waiters.abandon();
-        if matches!(reason, ExitReason::StorageFault(_)) {
+        if reason != ExitReason::Stopped {
             self.exit.set(reason);
         }
     }
@@ -247,6 +247,7 @@ impl<C: Clock> CoreWorker<C> {
 fn ending(events: &[Event]) -> Option<ExitReason> {
     let fault = events.iter().find_map(|event| match event {
         Event::Fault(what) => Some(ExitReason::StorageFault(what.clone())),
+        Event::NewerFormat(what) => Some(ExitReason::NewerFormat(what.clone())),
         _ => None,
     });
     fault.or_else(|| {

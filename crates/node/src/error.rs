@@ -57,6 +57,16 @@ pub enum StartError {
         /// What does not fit.
         what: String,
     },
+    /// A newer program wrote it.
+    #[error(
+        "{path} was written by a newer version of this program: {what}; start that version on it"
+    )]
+    NewerFormat {
+        /// The data directory.
+        path: PathBuf,
+        /// What cannot be read.
+        what: String,
+    },
     /// The cluster does not want this node.
     #[error("the cluster did not admit this node: {reason}")]
     NotAdmitted {
@@ -86,6 +96,8 @@ pub enum ExitReason {
     Stopped,
     /// This machine's storage failed; the node gave up leadership and answers nothing more.
     StorageFault(String),
+    /// The others use a format that this program cannot read; what is in the way.
+    NewerFormat(String),
 }
 
 impl std::fmt::Display for ExitReason {
@@ -95,6 +107,10 @@ impl std::fmt::Display for ExitReason {
             ExitReason::StorageFault(what) => {
                 write!(f, "storage failed: {what}; mend the disk, then start again")
             }
+            ExitReason::NewerFormat(what) => write!(
+                f,
+                "this program is older than what the cluster uses: {what}; start a newer version of it on the same directory"
+            ),
         }
     }
 }

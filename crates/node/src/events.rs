@@ -146,6 +146,8 @@ pub(crate) enum Event {
     /// Another member said that this one was removed.
     Removed,
     Fault(String),
+    /// Something only a newer program reads has come; says what.
+    NewerFormat(String),
     Stop,
 }
 

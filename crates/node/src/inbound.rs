@@ -50,6 +50,10 @@ impl<D: Disk> Handler for Inbound<D> {
         self.core.push(Event::Introduced { peer, address });
     }
 
+    fn unreadable(&self, what: String) {
+        self.core.push(Event::NewerFormat(what));
+    }
+
     fn disconnected(&self, peer: NodeId) {
         self.core.push(Event::Disconnected(peer));
     }

@@ -17,7 +17,9 @@ use storage_engine::LsmEngines;
 use write_ahead_log::{Start, WriteAheadLog};
 
 use crate::config::{FEATURE_LEVEL, MemberContext, NodeConfig};
-use crate::entry_codec::{decode_entry, decode_hard_state, decode_membership, encode_hard_state};
+use crate::entry_codec::{
+    CodecError, decode_entry, decode_hard_state, decode_membership, encode_hard_state,
+};
 use crate::error::StartError;
 use crate::handle::Node;
 use crate::identity::{Identity, hex, unhex};
@@ -259,9 +261,16 @@ pub(crate) fn recover<D: Disk>(
         path: data_dir.to_owned(),
         what,
     };
+    let unreadable = |what: &str, error: CodecError| match error {
+        CodecError::Version(_) => StartError::NewerFormat {
+            path: data_dir.to_owned(),
+            what: format!("{what}: {error}"),
+        },
+        _ => broken(format!("{what}: {error}")),
+    };
     let hard_state = match &group.state {
         Some(bytes) => decode_hard_state(bytes)
-            .map_err(|error| broken(format!("the stored term and vote: {error}")))?,
+            .map_err(|error| unreadable("the stored term and vote", error))?,
         None => {
             return Err(broken(
                 "the log holds nothing, though the directory was in use: wal/ was emptied or is on a disk that is not \
@@ -273,7 +282,7 @@ pub(crate) fn recover<D: Disk>(
     let mut entries = Vec::with_capacity(group.entries.len());
     for record in group.entries {
         let entry = decode_entry(record.index, &record.payload)
-            .map_err(|error| broken(format!("log entry {}: {error}", record.index)))?;
+            .map_err(|error| unreadable(&format!("log entry {}", record.index), error))?;
         entries.push(entry);
     }
     let applied = machine.applied();
@@ -307,7 +316,7 @@ pub(crate) fn recover<D: Disk>(
         }
     }
     let stored = decode_membership(&applied.membership)
-        .map_err(|error| broken(format!("the stored membership: {error}")))?;
+        .map_err(|error| unreadable("the stored membership", error))?;
     let membership = if stored.members.is_empty() && identity.founder {
         founding_membership(identity)
     } else {

@@ -529,3 +529,92 @@ fn log_and_engine_must_fit_together() {
         Fit::Gap
     );
 }
+
+/// To apply it as a failed command, or not at all, would leave this member with another state than the others.
+#[test]
+fn a_command_that_only_a_newer_program_reads_ends_the_node_with_a_clear_message() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let settings = config(directory.path(), &[]);
+    let node = start(settings.clone()).expect("starts");
+    write(std::slice::from_ref(&node), 1);
+    let mut newer = insert(2);
+    newer[0] += 1;
+    node.propose(newer, Box::new(|_| {}));
+    let reason = node.wait();
+    assert!(matches!(reason, ExitReason::NewerFormat(_)), "{reason}");
+    assert!(reason.to_string().contains("newer version"), "{reason}");
+    // It stays in the log: the same program ends the same way.
+    let node = start(settings).expect("starts again");
+    assert!(matches!(node.wait(), ExitReason::NewerFormat(_)));
+}
+
+/// Nobody is where the others remember it: one address given by `--join` is enough for all of them.
+#[test]
+fn members_that_all_restart_on_new_addresses_find_each_other() {
+    let directories: Vec<tempfile::TempDir> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let paths: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.path().to_owned())
+        .collect();
+    let (nodes, _) = cluster(&paths);
+    let index = write(&nodes, 1);
+    nodes.iter().for_each(|node| drop(node.stop()));
+    let first = config(&paths[0], &[]);
+    let join = [first.peer_listen.clone()];
+    let mut moved = vec![first];
+    moved.extend(paths[1..].iter().map(|path| config(path, &join)));
+    let nodes: Vec<Node> = moved
+        .iter()
+        .map(|config| start(config.clone()).expect("starts"))
+        .collect();
+    assert!(write(&nodes, 2) > index);
+    for (node, config) in nodes.iter().zip(&moved) {
+        let (id, address) = (node.status().id, config.peer_listen.clone());
+        for other in &nodes {
+            let address = address.clone();
+            let known = other.wait_until(PATIENCE, move |status| {
+                status.member(id).expect("a member").addresses.peer == address
+            });
+            assert!(known, "{}", describe(other));
+        }
+    }
+    nodes.iter().for_each(|node| drop(node.stop()));
+}
+
+#[test]
+fn a_member_is_removed_while_it_is_away_and_learns_of_it_when_it_comes_back() {
+    let directories: Vec<tempfile::TempDir> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let paths: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.path().to_owned())
+        .collect();
+    let (mut nodes, configs) = cluster(&paths);
+    write(&nodes, 1);
+    let away = nodes.pop().expect("three");
+    let id = away.status().id;
+    away.stop();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let leader = nodes.iter().find(|node| node.status().writable);
+        let outcome = leader.map(|leader| {
+            let (sender, receiver) = crossbeam_channel::bounded(1);
+            let done = move |outcome| sender.send(outcome).expect("the test waits");
+            leader.change_membership(crate::MembershipChange::Remove(id), Box::new(done));
+            receiver.recv_timeout(PATIENCE).expect("answered")
+        });
+        if matches!(outcome, Some(crate::MembershipOutcome::Applied { .. })) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{outcome:?}");
+        std::thread::yield_now();
+    }
+    let back = start(configs[2].clone()).expect("its directory is sound");
+    assert!(back.wait_until(PATIENCE, |status| status.removed));
+    assert_eq!(nodes[0].status().membership.members.len(), 2);
+    back.stop();
+    nodes.iter().for_each(|node| drop(node.stop()));
+}

@@ -15,6 +15,9 @@ use consensus::{
 use crate::frame::{FrameError, Kind};
 use crate::{JoinReply, JoinRequest, PeerAddress, wire};
 
+/// The newest entries that this build reads.
+const ENTRY_FEATURE_LEVEL_MAX: u32 = 2;
+
 /// Bytes a membership's framing may take beyond its contexts, per member.
 const MEMBER_OVERHEAD_BYTES: usize = 32;
 /// Bytes an envelope's or an entry's framing may take at most.
@@ -328,10 +331,17 @@ fn entry_to_wire(entry: Entry) -> wire::Entry {
         index: entry.index.0,
         term: entry.term.0,
         content,
+        feature_level: 0,
     }
 }
 
 fn entry_from_wire(entry: wire::Entry) -> Result<Entry, FrameError> {
+    if entry.feature_level > ENTRY_FEATURE_LEVEL_MAX {
+        return Err(FrameError::NewerEntry {
+            index: entry.index,
+            needed: entry.feature_level,
+        });
+    }
     let kind = match entry.content {
         None => EntryKind::Noop,
         Some(wire::EntryContent::Command(bytes)) => EntryKind::Command(payload(&bytes)),

@@ -135,6 +135,14 @@ pub enum FrameError {
         /// The bound in force.
         allowed: usize,
     },
+    /// A log entry that only a newer build reads.
+    #[error("log entry {index} needs feature level {needed}, which this build does not know")]
+    NewerEntry {
+        /// Its log index.
+        index: u64,
+        /// The level that reads it.
+        needed: u32,
+    },
     /// The bytes were damaged on the way.
     #[error("a frame's checksum does not match its bytes")]
     Checksum,

@@ -129,7 +129,11 @@ fn read_messages(
                 }
                 .into());
             }
-            let envelopes = codec::decode_messages(frame.body)?;
+            let envelopes = codec::decode_messages(frame.body).inspect_err(|error| {
+                if matches!(error, FrameError::NewerEntry { .. }) {
+                    shared.handler.unreadable(error.to_string());
+                }
+            })?;
             check_ends(&envelopes, peer, shared.identity.node_id)?;
             if frame.group != batch_group && !batch.is_empty() {
                 shared

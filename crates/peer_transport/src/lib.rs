@@ -137,6 +137,10 @@ pub trait Handler: Send + Sync + 'static {
     /// times for one death.
     fn disconnected(&self, peer: NodeId);
 
+    /// A peer sent a log entry that this build cannot read: whatever the host did without it would be a guess. The connection
+    /// ends.
+    fn unreadable(&self, what: String);
+
     /// A fresh data directory asks to become a member. Runs on its own thread and may block.
     fn join(&self, request: JoinRequest) -> JoinReply;
 

@@ -41,6 +41,7 @@ struct Seen {
     refuse_snapshots: bool,
     redirect_to: Option<PeerAddress>,
     joins: Vec<JoinRequest>,
+    unreadable: Vec<String>,
 }
 
 impl Recorder {
@@ -86,6 +87,10 @@ impl Handler for Host {
 
     fn disconnected(&self, peer: NodeId) {
         self.0.note(|seen| seen.disconnected.push(peer));
+    }
+
+    fn unreadable(&self, what: String) {
+        self.0.note(|seen| seen.unreadable.push(what));
     }
 
     fn join(&self, request: JoinRequest) -> JoinReply {

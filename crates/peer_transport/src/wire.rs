@@ -157,6 +157,10 @@ pub struct Entry {
     /// None of these: an entry without content.
     #[prost(oneof = "EntryContent", tags = "3, 4")]
     pub content: Option<EntryContent>,
+    /// The feature level that is needed to read it, where that is not the first: a content this build does not know must
+    /// not be taken for none.
+    #[prost(uint32, tag = "5")]
+    pub feature_level: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

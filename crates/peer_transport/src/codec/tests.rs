@@ -230,3 +230,31 @@ fn a_message_of_a_newer_version_is_an_error_not_a_default() {
     encode_body(&mut buffer, &unknown);
     assert!(decode_messages(buffer.into()).is_err());
 }
+
+/// Taken for an entry without content it would be skipped, and this member would hold something else than the others.
+#[test]
+fn an_entry_of_a_newer_version_is_an_error_not_an_empty_one() {
+    let mut buffer = Vec::new();
+    let newer = wire::Messages {
+        envelopes: vec![wire::Envelope {
+            from: 1,
+            to: 2,
+            term: 3,
+            message: Some(wire::Message::AppendRequest(wire::AppendRequest {
+                entries: vec![wire::Entry {
+                    index: 7,
+                    term: 3,
+                    content: None,
+                    feature_level: ENTRY_FEATURE_LEVEL_MAX + 1,
+                }],
+                ..Default::default()
+            })),
+        }],
+    };
+    encode_body(&mut buffer, &newer);
+    let error = decode_messages(buffer.into()).expect_err("newer");
+    assert!(
+        matches!(error, FrameError::NewerEntry { index: 7, .. }),
+        "{error}"
+    );
+}

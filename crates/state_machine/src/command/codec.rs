@@ -101,6 +101,18 @@ impl Command {
         output.bytes
     }
 
+    /// Whether this build reads a command of its version. A member that does not must not apply it: it would do something
+    /// else than the others.
+    ///
+    /// # Errors
+    /// [`DecodeError::Version`] when a newer build wrote it.
+    pub fn check_version(bytes: &[u8]) -> Result<(), DecodeError> {
+        match bytes.first() {
+            Some(version) if *version > VERSION => Err(DecodeError::Version(*version)),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads what [`Command::encode`] of this or an earlier version wrote. Documents are framed, not validated.
     pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
         let mut input = Input::new(bytes);

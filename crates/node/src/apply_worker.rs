@@ -14,12 +14,15 @@ use state_machine::{Command, Reader, StateMachine, StorageFault};
 use storage_engine::Engine;
 
 use crate::applied_waiters::AppliedWaiters;
+use crate::background::Retired;
 use crate::config::MemberContext;
 use crate::core_worker::Exit;
 use crate::engine_dirs;
 use crate::entry_codec::encode_membership;
 use crate::error::ExitReason;
-use crate::events::{ApplyWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter};
+use crate::events::{
+    ApplyWork, BackgroundWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter,
+};
 use crate::mailbox::Mailbox;
 
 /// Entries after which waiting reads are let through, so that a long batch does not hold them up.
@@ -36,6 +39,9 @@ pub(crate) struct ApplyWorker<D: Disk> {
     pub open_engine: OpenEngine,
     pub disk: D,
     pub engine_root: PathBuf,
+    /// The generation in use.
+    pub directory: PathBuf,
+    pub background: Arc<Mailbox<BackgroundWork>>,
     pub cluster_id: [u8; 16],
     pub reader: Arc<RwLock<Reader>>,
     pub waiters: Arc<AppliedWaiters>,
@@ -189,7 +195,13 @@ impl<D: Disk> ApplyWorker<D> {
         );
         *self.reader.write() = machine.reader();
         self.machine = machine;
-        self.engine = engine;
+        let old_engine = std::mem::replace(&mut self.engine, engine);
+        let old_directory = std::mem::replace(&mut self.directory, staged.directory.clone());
+        self.background.push(BackgroundWork::Retire(Retired {
+            engine: Arc::downgrade(&old_engine),
+            directory: old_directory,
+            seen_closed: false,
+        }));
         Ok(applied.index)
     }
 }

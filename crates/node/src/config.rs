@@ -32,6 +32,10 @@ pub struct NodeConfig {
     pub cache_bytes: u64,
     /// Entries kept in the log behind the durable applied index for members that were away.
     pub log_retained_entries: u64,
+    /// Bytes of entries that are kept so at most.
+    pub log_retained_bytes: u64,
+    /// Bytes per second at which a snapshot is streamed to a member.
+    pub snapshot_bytes_per_second: u64,
     /// Who leads if it can: members of a higher priority are handed the lead; 0 never leads.
     pub priority: u32,
     /// Reads without a round of messages, while clocks are to be trusted; all members must have it alike.
@@ -51,8 +55,10 @@ const FEATURE_LEVEL_FIRST: u32 = 1;
 pub const INBOX_ITEMS_MAX: usize = 16_384;
 /// Entries a learner may lack and still count as caught up.
 pub const LEARNER_LAG_MAX: u64 = 200;
-/// Entries a connected but slow follower may hold back log truncation by.
-pub const SLOW_FOLLOWER_ENTRIES_MAX: u64 = 1_000_000;
+/// Entries that a connected but slow follower, or a snapshot on its way, may hold back log truncation by.
+pub const LOG_HELD_ENTRIES_MAX: u64 = 4_000_000;
+/// Bytes of entries that it may.
+pub const LOG_HELD_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of entries the leader sends in one append.
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Appends under way to one follower.
@@ -73,7 +79,7 @@ pub const SEALED_MEMTABLES_MAX: usize = 8;
 const _: () = assert!(UNCOMMITTED_BYTES_MAX < UNSYNCED_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX < UNCOMMITTED_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX <= INFLIGHT_BYTES_MAX);
-const _: () = assert!(LEARNER_LAG_MAX < SLOW_FOLLOWER_ENTRIES_MAX);
+const _: () = assert!(LEARNER_LAG_MAX < LOG_HELD_ENTRIES_MAX);
 
 impl NodeConfig {
     /// The defaults of DESIGN §10 for a node at `data_dir`.
@@ -91,6 +97,8 @@ impl NodeConfig {
             log_segment_bytes: 16 << 20,
             cache_bytes: 32 << 20,
             log_retained_entries: 50_000,
+            log_retained_bytes: 512 << 20,
+            snapshot_bytes_per_second: 32 << 20,
             priority: DEFAULT_PRIORITY,
             leases: false,
             feature_level: FEATURE_LEVEL,

@@ -7,6 +7,7 @@
 //! Assumes: the caller carries out [`Outputs`] in the order `install`, `log`, `send_now`, `apply`, and feeds back
 //! `Durable` and `Applied`.
 
+mod log_retention;
 mod members;
 
 pub use members::removed_text;
@@ -20,12 +21,12 @@ use consensus::{
 use peer_transport::{JoinReply, PeerAddress};
 
 use crate::backlog::Backlog;
-use crate::config::SLOW_FOLLOWER_ENTRIES_MAX;
-
 use crate::events::{
     ApplyWork, Event, LogWork, MembershipOutcome, ProposeOutcome, ReadDone, ReadError, Staged,
     Waiter,
 };
+
+pub(crate) use log_retention::LogSizes;
 
 /// A call to make once the effects are on their way.
 pub(crate) type Answer = Box<dyn FnOnce() + Send>;
@@ -50,6 +51,8 @@ pub(crate) struct Core {
     replica: Replica,
     cluster_id: [u8; 16],
     log_retained_entries: u64,
+    log_retained_bytes: u64,
+    log_sizes: LogSizes,
     /// Proposed, consensus has not said where.
     proposed: BTreeMap<ProposalId, Waiter>,
     /// In the log, not applied; ascending.
@@ -63,7 +66,7 @@ pub(crate) struct Core {
     /// The index up to which the engine can be reopened without the log.
     flushed: LogIndex,
     removed: LogIndex,
-    /// Members that a snapshot is on its way to, with an index before which none of these ends.
+    /// Members that a snapshot is on its way to, with the index up to which it goes.
     snapshots: BTreeMap<NodeId, LogIndex>,
     /// Where members said they are reached when they connected: newer than the membership, which a joining node has
     /// not received yet when it must answer the leader.
@@ -93,6 +96,8 @@ impl Core {
             replica,
             cluster_id,
             log_retained_entries,
+            log_retained_bytes: u64::MAX,
+            log_sizes: LogSizes::default(),
             proposed: BTreeMap::new(),
             appended: VecDeque::new(),
             reads: BTreeMap::new(),
@@ -227,14 +232,17 @@ impl Core {
                 position,
                 delivered,
             } => {
-                if !delivered {
-                    self.snapshots.remove(&to);
-                }
                 inputs.push(Input::SnapshotSent {
                     to,
                     position,
                     delivered,
                 });
+            }
+            Event::SnapshotPinned { to, index } => {
+                self.snapshots.insert(to, index);
+            }
+            Event::SnapshotUnpinned { to } => {
+                self.snapshots.remove(&to);
             }
             Event::SnapshotStaged(snapshot) => {
                 inputs.push(Input::SnapshotStaged(snapshot.meta.clone()));
@@ -311,39 +319,6 @@ impl Core {
         }
     }
 
-    /// The log keeps what the engine would need after a crash and what connected followers still lack, within bounds.
-    fn remove_log_prefix(&mut self, out: &mut Outputs) {
-        // A flush may be heard of before the application that it contains.
-        let safe = self.flushed.min(self.applied);
-        let mut through = safe.0.saturating_sub(self.log_retained_entries);
-        let last = self.replica.last().index.0;
-        let followers = self.replica.progress();
-        self.snapshots.retain(|id, index| {
-            let progress = followers.get(id);
-            progress.is_some_and(|progress| progress.match_index < Some(*index))
-        });
-        for (id, progress) in followers {
-            // A snapshot is of use only if the log goes on where it ends.
-            let matched = progress.match_index.max(self.snapshots.get(&id).copied());
-            let matched = matched.map_or(0, |index| index.0);
-            if progress.recently_active && last.saturating_sub(matched) < SLOW_FOLLOWER_ENTRIES_MAX
-            {
-                through = through.min(matched);
-            }
-        }
-        if through <= self.removed.0 {
-            return;
-        }
-        let Some(term) = self.replica.term_at(LogIndex(through)) else {
-            return;
-        };
-        self.removed = LogIndex(through);
-        out.log.push(LogWork::RemovePrefix(LogPosition {
-            index: LogIndex(through),
-            term,
-        }));
-    }
-
     fn carry_out(
         &mut self,
         effects: consensus::Effects,
@@ -371,6 +346,7 @@ impl Core {
                 "the staged snapshot is the accepted one"
             );
             self.removed = meta.position.index;
+            self.log_sizes = LogSizes::default();
             self.flushed = self.flushed.max(meta.position.index);
             self.applied = self.applied.max(meta.position.index);
             self.backlog.flushed(meta.position.index);
@@ -378,6 +354,7 @@ impl Core {
         }
         if let Some(persist) = &effects.persist {
             let bytes = persist.entries.iter().map(Entry::bytes).sum();
+            self.log_sizes.append(&persist.entries);
             self.backlog.persisting(persist.position, bytes);
         }
         let must_wait = effects.sync_position > self.durable;
@@ -412,8 +389,9 @@ impl Core {
                 .push(Box::new(move || done(Err(ReadError::NoLeader))));
         }
         out.fetch.extend(effects.fetch);
-        let asked = effects.send_snapshot.iter().map(|to| (*to, self.applied));
-        self.snapshots.extend(asked);
+        for to in &effects.send_snapshot {
+            self.snapshots.entry(*to).or_insert(self.applied);
+        }
         out.send_snapshot.extend(effects.send_snapshot);
         out.status_changed |= effects.status_changed;
     }

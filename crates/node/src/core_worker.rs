@@ -3,6 +3,7 @@
 //! Knows no threads: whoever runs it calls [`CoreWorker::wake`] when something waits or a tick is due.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -77,6 +78,8 @@ pub(crate) struct CoreWorker<C: Clock> {
     pub exit: Arc<Exit>,
     pub next_tick: Duration,
     pub ticks_to_housekeeping: u32,
+    /// Set while the background worker has something to tidy up.
+    pub upkeep: Arc<AtomicBool>,
     /// Called when the core is about to wait for the apply worker: does nothing where that one has a thread of its own,
     /// runs it where it has not.
     pub let_apply_work: Box<dyn FnMut() + Send>,
@@ -135,6 +138,10 @@ impl<C: Clock> CoreWorker<C> {
             self.ticks_to_housekeeping = HOUSEKEEPING_TICKS;
             if self.core.writable() {
                 events.extend(self.housekeeping.next());
+            }
+            if self.upkeep.load(Ordering::Acquire) && self.inboxes.background.is_empty() {
+                let now = self.clock.monotonic();
+                self.inboxes.background.push(BackgroundWork::Tidy { now });
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The engine lives in `engine/N/`; `engine/CURRENT` names the N in use. A snapshot is staged as generation N + 1
 //! beside the running one and becomes current by one atomic rename of `CURRENT`, so a crash at any point leaves either
-//! the old state or the new. Other generations are removed at the next start.
+//! the old state or the new. An older generation is removed when nobody reads it any more, and others at the next start.
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +69,11 @@ pub fn stage<D: Disk>(disk: &D, root: &Path) -> Result<PathBuf, StartError> {
             .map_err(|source| StartError::io("remove", &path, source))?;
     }
     Ok(path)
+}
+
+/// The generation in use; `None` before the first.
+pub fn current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartError> {
+    read_current(disk, root)
 }
 
 /// Makes a staged directory the current generation.

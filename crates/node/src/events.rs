@@ -1,6 +1,7 @@
 //! What the node's threads tell each other.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use consensus::{
     Entry, Envelope, LogIndex, LogPosition, MembershipChange, MembershipRefusal, NodeId, Payload,
@@ -9,6 +10,8 @@ use consensus::{
 use crossbeam_channel::Sender;
 use peer_transport::{JoinReply, JoinRequest, PeerAddress};
 use state_machine::Reply;
+
+use crate::background::Retired;
 
 /// How a proposal ended.
 #[derive(Debug)]
@@ -129,6 +132,14 @@ pub(crate) enum Event {
         delivered: bool,
     },
     SnapshotStaged(Staged),
+    /// The state as of this index is kept for a member until it is unpinned.
+    SnapshotPinned {
+        to: NodeId,
+        index: LogIndex,
+    },
+    SnapshotUnpinned {
+        to: NodeId,
+    },
     /// A memtable is full and waits to be flushed; it ends with this index.
     Sealed(LogIndex),
     Flushed(LogIndex),
@@ -194,5 +205,11 @@ pub(crate) enum BackgroundWork {
     SendSnapshot {
         to: NodeId,
         term: consensus::Term,
+    },
+    /// A generation of the engine was replaced: remove it once nobody reads it.
+    Retire(Retired),
+    /// Look whether something is not needed any more.
+    Tidy {
+        now: Duration,
     },
 }

@@ -86,7 +86,7 @@ fn parse(text: &str) -> Result<Identity, String> {
 }
 
 /// Lower-case hexadecimal digits of an identity.
-pub fn hex(bytes: &[u8; 16]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

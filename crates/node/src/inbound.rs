@@ -1,21 +1,17 @@
-//! What arrives from other members, handed to the core thread; snapshots are staged beside the engine.
+//! What arrives from other members, handed to the core thread; snapshots to where they are staged.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use consensus::{Envelope, GroupId, NodeId, SnapshotMeta};
 use parking_lot::RwLock;
 use peer_transport::{Handler, JoinReply, JoinRequest, PeerAddress, SnapshotSink};
 use platform::Disk;
-use state_machine::SnapshotImport;
-use storage_engine::Engines;
 
-use crate::engine_dirs;
-use crate::events::{Event, Staged};
+use crate::events::Event;
 use crate::mailbox::Mailbox;
 use crate::peers::GROUP;
+use crate::staging::Staging;
 
 /// How long a join may take before the asker is told to try again.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,13 +20,9 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub type RequestHandler = Box<dyn Fn(u8, &[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
 pub(crate) struct Inbound<D: Disk> {
-    pub disk: D,
-    pub engines: Arc<dyn Engines>,
-    pub engine_root: PathBuf,
     pub core: Arc<Mailbox<Event>>,
     pub requests: Arc<RwLock<Option<RequestHandler>>>,
-    /// One snapshot is staged at a time.
-    pub staging: Arc<AtomicBool>,
+    pub staging: Arc<Staging<D>>,
 }
 
 impl<D: Disk> Handler for Inbound<D> {
@@ -93,66 +85,6 @@ impl<D: Disk> Handler for Inbound<D> {
                 meta.leader
             ));
         }
-        if self.staging.swap(true, Ordering::AcqRel) {
-            return Err("another snapshot is being received".to_owned());
-        }
-        let staging = StagingGuard(self.staging.clone());
-        let directory =
-            engine_dirs::stage(&self.disk, &self.engine_root).map_err(|error| error.to_string())?;
-        let loader = self.engines.bulk_loader(&directory);
-        let loader = loader.map_err(|fault| fault.to_string())?;
-        let import = SnapshotImport::new(loader, meta.position.index.0);
-        Ok(Box::new(Sink {
-            import,
-            meta,
-            directory,
-            core: self.core.clone(),
-            staging,
-        }))
-    }
-}
-
-/// Lets the next snapshot in once this one is over, however it ended.
-struct StagingGuard(Arc<AtomicBool>);
-
-impl Drop for StagingGuard {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
-
-struct Sink {
-    import: SnapshotImport,
-    meta: SnapshotMeta,
-    directory: PathBuf,
-    core: Arc<Mailbox<Event>>,
-    staging: StagingGuard,
-}
-
-impl SnapshotSink for Sink {
-    fn progress(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn chunk(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.import.chunk(bytes).map_err(|error| error.to_string())
-    }
-
-    fn finish(self: Box<Self>) -> Result<(), String> {
-        let applied = self.import.finish().map_err(|error| error.to_string())?;
-        if applied.index != self.meta.position.index.0 || applied.term != self.meta.position.term.0
-        {
-            return Err(format!(
-                "the snapshot ends at {} where {} was announced",
-                applied.index, self.meta.position.index
-            ));
-        }
-        let staged = Staged {
-            meta: self.meta,
-            directory: self.directory,
-            guard: Box::new(self.staging),
-        };
-        self.core.push(Event::SnapshotStaged(staged));
-        Ok(())
+        self.staging.begin(meta)
     }
 }

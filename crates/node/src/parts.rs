@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use consensus::{Config, LogIndex, Recovered, Replica};
@@ -20,7 +21,7 @@ use crate::config::{
     APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
     INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig, UNCOMMITTED_BYTES_MAX,
 };
-use crate::core::Core;
+use crate::core::{Core, LogSizes};
 use crate::core_worker::{CoreWorker, Exit, Inboxes};
 use crate::engine_dirs;
 use crate::error::StartError;
@@ -32,6 +33,8 @@ use crate::inbound::Inbound;
 use crate::log_worker::LogWorker;
 use crate::mailbox::Mailbox;
 use crate::peers::{GROUP, Peers};
+use crate::pins::Pins;
+use crate::staging::Staging;
 use crate::start::{identity, recover};
 use crate::status::{Gauges, NodeStatus, StatusBoard};
 
@@ -56,7 +59,7 @@ pub(crate) struct Workers<D: Disk, C: Clock> {
     pub core: CoreWorker<C>,
     pub log: LogWorker<D>,
     pub apply: ApplySide<D>,
-    pub background: BackgroundWorker,
+    pub background: BackgroundWorker<D>,
 }
 
 /// Recovers the directory, which `lock` keeps others out of, and builds the node on it. `connect` is called once everything else has gone well.
@@ -84,15 +87,20 @@ pub(crate) fn build<D: Disk, C: Clock>(
     };
     let engine_root = config.data_dir.join("engine");
     let open_engine = engine_opener(engines.clone(), inboxes.core.clone());
-    let engine = open_engine(&engine_dirs::open(&disk, &engine_root)?)?;
+    let directory = engine_dirs::open(&disk, &engine_root)?;
+    let engine = open_engine(&directory)?;
     let machine = StateMachine::open(engine.clone())?;
+    let pins = Pins::open(disk.clone(), engine_root.clone(), &machine)?;
+    // What an earlier run left over is looked at soon.
+    let upkeep = Arc::new(AtomicBool::new(true));
     let (log, recovered) = recover(&disk, config, &machine, &identity)?;
     let gauges = initial_gauges(&recovered);
+    let log_sizes = LogSizes::of(&recovered.entries);
     let (replica, effects) = Replica::new(
         consensus_config(config, &identity, entropy.next_u64()),
         recovered,
     );
-    let core = Core::new(
+    let mut core = Core::new(
         replica,
         identity.cluster_id,
         config.feature_level,
@@ -101,13 +109,19 @@ pub(crate) fn build<D: Disk, C: Clock>(
     );
 
     let requests = Arc::new(RwLock::new(None));
-    let inbound = Inbound {
-        disk: disk.clone(),
+    core.bound_log(log_sizes, config.log_retained_bytes);
+    core.hold_log_for(pins.positions());
+    let staging = Staging::new(
+        disk.clone(),
         engines,
-        engine_root: engine_root.clone(),
+        engine_root.clone(),
+        inboxes.core.clone(),
+        upkeep.clone(),
+    );
+    let inbound = Inbound {
         core: inboxes.core.clone(),
         requests: requests.clone(),
-        staging: Arc::default(),
+        staging: staging.clone(),
     };
     let peers = connect(&identity, inbound)?;
     let reader = Arc::new(RwLock::new(machine.reader()));
@@ -129,6 +143,11 @@ pub(crate) fn build<D: Disk, C: Clock>(
         reader: reader.clone(),
         peers: peers.clone(),
         core: inboxes.core.clone(),
+        disk: disk.clone(),
+        staging,
+        pins,
+        retired: Vec::new(),
+        upkeep: upkeep.clone(),
     };
     let apply = ApplySide {
         worker: ApplyWorker {
@@ -137,6 +156,8 @@ pub(crate) fn build<D: Disk, C: Clock>(
             open_engine,
             disk,
             engine_root,
+            directory,
+            background: inboxes.background.clone(),
             cluster_id: identity.cluster_id,
             reader: reader.clone(),
             waiters: waiters.clone(),
@@ -163,6 +184,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         exit: exit.clone(),
         next_tick: Duration::ZERO,
         ticks_to_housekeeping: 0,
+        upkeep,
         let_apply_work: Box::new(|| {}),
     };
     let node = Node::new(NodeParts {

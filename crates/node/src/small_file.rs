@@ -7,7 +7,7 @@ use platform::{Disk, DiskFile, OpenOptions};
 use crate::error::StartError;
 
 /// Bytes of such a file that are looked at.
-const BYTES_MAX: usize = 4096;
+const BYTES_MAX: u64 = 1 << 20;
 
 /// The text of the file; `None` if there is no such file.
 pub fn read<D: Disk>(disk: &D, path: &Path) -> Result<Option<String>, StartError> {
@@ -16,7 +16,8 @@ pub fn read<D: Disk>(disk: &D, path: &Path) -> Result<Option<String>, StartError
         return Ok(None);
     }
     let file = disk.open(path, OpenOptions::default()).map_err(fail)?;
-    let mut bytes = vec![0; BYTES_MAX];
+    let length = file.len().map_err(fail)?.min(BYTES_MAX);
+    let mut bytes = vec![0; length as usize];
     let mut filled = 0;
     while filled < bytes.len() {
         match file.read_at(&mut bytes[filled..], filled as u64) {

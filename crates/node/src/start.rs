@@ -70,7 +70,11 @@ impl Node {
         };
         let (node, workers) = parts::build(&config, machine, lock, |identity, inbound| {
             let address = &config.advertise.peer;
-            let transport = start_transport(identity, address, listener, entropy, inbound)?;
+            let limits = peer_transport::Limits {
+                snapshot_bytes_per_second: config.snapshot_bytes_per_second,
+                ..peer_transport::Limits::default()
+            };
+            let transport = start_transport(identity, address, listener, entropy, limits, inbound)?;
             Ok(Arc::new(transport))
         })?;
         let threads = threads::spawn(workers)
@@ -220,6 +224,7 @@ fn start_transport<D: Disk>(
     advertise: &str,
     listener: TcpListener,
     entropy: Arc<dyn Entropy + Send + Sync>,
+    limits: peer_transport::Limits,
     inbound: Inbound<D>,
 ) -> Result<Transport, StartError> {
     let config = peer_transport::Config {
@@ -229,7 +234,7 @@ fn start_transport<D: Disk>(
         listener,
         feature_level: FEATURE_LEVEL,
         entropy,
-        limits: peer_transport::Limits::default(),
+        limits,
     };
     Ok(Transport::start(config, Arc::new(inbound))?)
 }

@@ -54,7 +54,7 @@ pub struct SteppedNode<D: Disk, C: Clock> {
     core: Stepped<CoreWorker<C>, Event>,
     log: Stepped<LogWorker<D>, LogWork>,
     apply: Arc<Mutex<Stepped<ApplySide<D>, ApplyWork>>>,
-    background: Stepped<BackgroundWorker, BackgroundWork>,
+    background: Stepped<BackgroundWorker<D>, BackgroundWork>,
 }
 
 /// A worker and its inbox.

@@ -297,6 +297,14 @@ fn an_empty_follower_is_filled_from_a_snapshot() {
     let later = write(std::slice::from_ref(&leader), 501);
     assert_eq!(hash_at(&follower, later), hash_at(&leader, later));
     assert_eq!(count(&follower), 502);
+    // The generation it began with is read by nobody any more.
+    let engine = directories[1].path().join("engine");
+    let deadline = Instant::now() + PATIENCE;
+    while engine.join("1").exists() || engine.join("incoming").exists() {
+        assert!(Instant::now() < deadline, "what is over is still there");
+        std::thread::yield_now();
+    }
+    assert!(engine.join("2").exists());
     follower.stop();
     leader.stop();
 }

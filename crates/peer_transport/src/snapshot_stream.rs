@@ -23,7 +23,7 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const ACKNOWLEDGE_BYTES: u64 = WINDOW_BYTES / 4;
 /// A receiver whose disk is busy may take this long for a window before the stream counts as broken.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for the receiver to make the snapshot durable once all chunks are sent.
+/// Longest wait for the receiver to take up what it has, and to make the snapshot durable once all chunks are sent.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(600);
 /// How much the threads of a snapshot yield to others.
 const NICENESS: i32 = 10;
@@ -97,7 +97,8 @@ impl Sender<'_> {
         self.write(Kind::SnapshotBegin, |body| {
             codec::encode_snapshot_meta(body, meta)
         })?;
-        let answer = self.expect(Kind::SnapshotResume, STALL_TIMEOUT)?;
+        // It may have to read again what it has kept.
+        let answer = self.expect(Kind::SnapshotResume, FINISH_TIMEOUT)?;
         let resume: wire::SnapshotResume = codec::decode_body(answer.kind, answer.body)?;
         self.window = resume.window_bytes;
         let broken = |reason| ConnectionError::Source(format!("reading the snapshot: {reason}"));

@@ -21,6 +21,8 @@ use crate::{
 
 /// Stack of a transport thread; the decoding of a message nests a few levels only.
 const STACK_BYTES: usize = 512 << 10;
+/// How long the host is not told of a failed snapshot.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(200);
 /// Wait for the wake-up call to our own listener at stop.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -179,7 +181,11 @@ impl Transport {
                     peer.note_snapshot(None);
                     completion.call(true);
                 }
-                Err(error) => peer.note_snapshot(Some(format!("sending a snapshot: {error}"))),
+                Err(error) => {
+                    peer.note_snapshot(Some(format!("sending a snapshot: {error}")));
+                    // The host is likely to try again as soon as it is told.
+                    std::thread::sleep(SNAPSHOT_PAUSE);
+                }
             }
         };
         // A closure that never ran is dropped, and `Completion` then says `false`.

@@ -10,7 +10,7 @@ use consensus::{
 use peer_transport::JoinRequest;
 
 use super::*;
-use crate::config::{FEATURE_LEVEL, UNAPPLIED_BYTES_MAX};
+use crate::config::{FEATURE_LEVEL, LOG_HELD_ENTRIES_MAX, UNAPPLIED_BYTES_MAX};
 use crate::events::ProposeDone;
 
 pub(super) const OWN: NodeId = NodeId(1);
@@ -168,7 +168,7 @@ fn a_follower_that_falls_behind_takes_no_entries_but_hears_its_leader() {
 /// Else a snapshot that takes longer than the retained entries last would be followed by another, for ever.
 #[test]
 fn the_log_goes_on_where_a_snapshot_under_way_will_end() {
-    let start = 5 * SLOW_FOLLOWER_ENTRIES_MAX;
+    let start = 5 * LOG_HELD_ENTRIES_MAX;
     let mut core = core(start, &[OWN]);
     lead(&mut core);
     let request = JoinRequest::fresh([9; 16], b"new".to_vec());
@@ -205,6 +205,12 @@ fn the_log_goes_on_where_a_snapshot_under_way_will_end() {
         delivered: false,
     };
     step(&mut core, failed, 0);
+    step(&mut core, Event::Flushed(last), 0);
+    assert!(
+        core.removed <= asked_at,
+        "the stream may go on where it broke"
+    );
+    step(&mut core, Event::SnapshotUnpinned { to: OTHER }, 0);
     step(&mut core, Event::Flushed(last), 0);
     assert_eq!(core.removed.0, last.0 - 1, "nobody needs them any longer");
 }

@@ -69,6 +69,11 @@ impl SnapshotImport {
         &self.progress
     }
 
+    /// Whether the end mark has come: nothing may follow.
+    pub fn is_whole(&self) -> bool {
+        self.ended
+    }
+
     /// Takes the next chunk. After an error other than [`ImportError::Chunk`] the import is of no more use.
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), ImportError> {
         let content = chunk::open(self.progress.index, chunk)?;

@@ -626,3 +626,36 @@ fn a_member_is_removed_while_it_is_away_and_learns_of_it_when_it_comes_back() {
     back.stop();
     nodes.iter().for_each(|node| drop(node.stop()));
 }
+
+/// With leases too, which are to change nothing but the cost of a read.
+#[test]
+fn the_member_of_the_highest_priority_is_handed_the_lead() {
+    let directories: Vec<tempfile::TempDir> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let first = config(directories[0].path(), &[]);
+    let join = [first.peer_listen.clone()];
+    let mut configs = vec![first];
+    configs.extend(directories[1..].iter().map(|it| config(it.path(), &join)));
+    configs.iter_mut().for_each(|config| config.leases = true);
+    configs[2].priority = 5;
+    let nodes: Vec<Node> = configs
+        .into_iter()
+        .map(|config| start(config).expect("starts"))
+        .collect();
+    let preferred = nodes[2].status().id;
+    let leads = nodes[2].wait_until(PATIENCE, |status| status.writable);
+    assert!(leads, "{}", describe(&nodes[2]));
+    let recorded = nodes[0].status().membership.members[&preferred].priority;
+    assert_eq!(recorded, 5);
+    write(&nodes, 1);
+    for node in &nodes {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let done = move |index| sender.send(index).expect("the test waits");
+        node.read_index(Box::new(done));
+        let index = receiver.recv_timeout(PATIENCE).expect("answered");
+        index.expect("a leader is there");
+        assert_eq!(count(node), 1);
+    }
+    nodes.iter().for_each(|node| drop(node.stop()));
+}

@@ -103,7 +103,7 @@ impl Node {
             .spawn(move || node.keep_announcing(&changes));
         if let Err(error) = announcing {
             let what = format!("cannot start a thread: {error}");
-            self.parts().inboxes.core.push(Event::Fault(what));
+            self.parts().inboxes.core.push(Event::Fault(what.into()));
         }
     }
 

@@ -19,7 +19,7 @@ use crate::config::MemberContext;
 use crate::core_worker::Exit;
 use crate::engine_dirs;
 use crate::entry_codec::encode_membership;
-use crate::error::ExitReason;
+use crate::error::{ExitReason, Fault};
 use crate::events::{
     ApplyWork, BackgroundWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter,
 };
@@ -66,14 +66,18 @@ impl<D: Disk> ApplySide<D> {
     pub fn finish(&mut self) {
         match self.worker.finish() {
             Ok(()) => self.exit.set(ExitReason::Stopped),
-            Err(fault) => self.fail(ExitReason::StorageFault(fault)),
+            Err(fault) => self.fail(fault.into()),
         }
     }
 
     fn fail(&self, reason: ExitReason) {
         let known = match &reason {
             ExitReason::Stopped => Event::Stop,
-            ExitReason::StorageFault(what) => Event::Fault(what.clone()),
+            ExitReason::StorageFault(what) => Event::Fault(what.clone().into()),
+            ExitReason::Damaged(what) => Event::Fault(Fault {
+                what: what.clone(),
+                damage: true,
+            }),
             ExitReason::NewerFormat(what) => Event::NewerFormat(what.clone()),
         };
         self.worker.core.push(known);
@@ -92,8 +96,7 @@ impl<D: Disk> ApplyWorker<D> {
                 ApplyWork::Entry { entry, waiter } => {
                     let index = entry.index.0;
                     self.check_format(&entry)?;
-                    self.apply(entry, waiter)
-                        .map_err(|fault| ExitReason::StorageFault(fault.to_string()))?;
+                    self.apply(entry, waiter).map_err(Fault::from)?;
                     if self.machine.wants_rotate() {
                         // Said before the engine can say that it is flushed.
                         self.core.push(Event::Sealed(LogIndex(index)));
@@ -105,7 +108,7 @@ impl<D: Disk> ApplyWorker<D> {
                     last = Some(index);
                 }
                 ApplyWork::Install { staged, done } => {
-                    last = Some(self.install(staged).map_err(ExitReason::StorageFault)?);
+                    last = Some(self.install(staged)?);
                     // The core thread waits for this answer, or has ended.
                     done.try_send(()).ok();
                 }
@@ -119,9 +122,9 @@ impl<D: Disk> ApplyWorker<D> {
     }
 
     /// Flushes everything, so that the next start has nothing to replay.
-    pub fn finish(&mut self) -> Result<(), String> {
+    pub fn finish(&mut self) -> Result<(), Fault> {
         self.rotate();
-        self.engine.flush_all().map_err(|fault| fault.to_string())
+        Ok(self.engine.flush_all()?)
     }
 
     fn rotate(&mut self) {
@@ -183,11 +186,11 @@ impl<D: Disk> ApplyWorker<D> {
     }
 
     /// Makes a staged snapshot the state. Snapshots that readers hold go on reading the old generation's files.
-    fn install(&mut self, staged: Staged) -> Result<u64, String> {
-        engine_dirs::make_current(&self.disk, &self.engine_root, &staged.directory)
-            .map_err(|error| error.to_string())?;
-        let engine = (self.open_engine)(&staged.directory).map_err(|fault| fault.to_string())?;
-        let machine = StateMachine::open(engine.clone()).map_err(|fault| fault.to_string())?;
+    fn install(&mut self, staged: Staged) -> Result<u64, Fault> {
+        let index = staged.meta.position.index;
+        engine_dirs::make_current(&self.disk, &self.engine_root, &staged.directory, index)?;
+        let engine = (self.open_engine)(&staged.directory)?;
+        let machine = StateMachine::open(engine.clone())?;
         let applied = machine.applied();
         assert_eq!(
             applied.index, staged.meta.position.index.0,

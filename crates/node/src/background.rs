@@ -17,7 +17,7 @@ use storage_engine::Engine;
 use write_ahead_log::WalReader;
 
 use crate::entry_codec::{decode_entry, decode_membership};
-use crate::error::StartError;
+use crate::error::{Fault, StartError};
 use crate::events::{BackgroundWork, Event};
 use crate::mailbox::Mailbox;
 use crate::peers::{GROUP, Peers};
@@ -36,6 +36,8 @@ pub(crate) struct BackgroundWorker<D: Disk> {
     pub retired: Vec<Retired>,
     /// Set while there is something to tidy up.
     pub upkeep: Arc<AtomicBool>,
+    /// Writes down who the members are.
+    pub record_peers: Box<dyn Fn(&str) + Send>,
 }
 
 /// A generation of the engine that a snapshot has replaced.
@@ -47,12 +49,12 @@ pub(crate) struct Retired {
 
 impl<D: Disk> BackgroundWorker<D> {
     /// Carries out everything in `work`; `Err` is a fault of this machine's storage.
-    pub fn round(&mut self, work: &mut Vec<BackgroundWork>) -> Result<(), String> {
+    pub fn round(&mut self, work: &mut Vec<BackgroundWork>) -> Result<(), Fault> {
         work.drain(..).try_for_each(|item| self.process(item))
     }
 
     /// Carries out one piece of work; `Err` is a fault of this machine's storage.
-    fn process(&mut self, work: BackgroundWork) -> Result<(), String> {
+    fn process(&mut self, work: BackgroundWork) -> Result<(), Fault> {
         match work {
             BackgroundWork::Fetch {
                 to,
@@ -68,27 +70,25 @@ impl<D: Disk> BackgroundWorker<D> {
                 self.upkeep.store(true, Ordering::Release);
             }
             BackgroundWork::Tidy { now } => self.tidy(now)?,
+            BackgroundWork::RecordPeers(text) => (self.record_peers)(&text),
         }
         Ok(())
     }
 
-    fn fetch(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, String> {
-        let records = self
-            .log
-            .read(GROUP.0, from.0, bytes_max)
-            .map_err(|fault| fault.to_string())?;
+    fn fetch(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, Fault> {
+        let records = self.log.read(GROUP.0, from.0, bytes_max)?;
         records
             .into_iter()
             .map(|record| {
                 decode_entry(record.index, &record.payload)
-                    .map_err(|error| format!("log entry {}: {error}", record.index))
+                    .map_err(|error| format!("log entry {}: {error}", record.index).into())
             })
             .collect()
     }
 
     /// Streams a snapshot to a member: the one that is pinned for it as long as the log goes on from there, or the state as
     /// of now.
-    fn send_snapshot(&mut self, to: NodeId, leader_term: Term) -> Result<(), String> {
+    fn send_snapshot(&mut self, to: NodeId, leader_term: Term) -> Result<(), Fault> {
         if self.pins.is_streaming(to) {
             self.not_sent(to);
             return Ok(());
@@ -96,9 +96,9 @@ impl<D: Disk> BackgroundWorker<D> {
         let log_start = self.log.bounds(GROUP.0).map(|(start, _)| start);
         let of_use = |pinned: u64| log_start.is_some_and(|start| start <= pinned);
         if !self.pins.index(to).is_some_and(of_use) {
-            self.pin(to).map_err(|error| error.to_string())?;
+            self.pin(to)?;
         }
-        let export = self.pins.export(to).map_err(|fault| fault.to_string())?;
+        let export = self.pins.export(to)?;
         match export {
             Some((export, streaming)) => self.stream(to, leader_term, export, streaming),
             None => {
@@ -138,7 +138,7 @@ impl<D: Disk> BackgroundWorker<D> {
         leader_term: Term,
         export: Export,
         streaming: Arc<AtomicBool>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         let applied = export.applied();
         let membership = decode_membership(&applied.membership)
             .map_err(|error| format!("stored membership: {error}"))?;
@@ -158,8 +158,9 @@ impl<D: Disk> BackgroundWorker<D> {
                 .map_err(|error| format!("the receiver's word on its progress: {error}"))?;
             let chunks = export.after(progress).map(move |chunk| {
                 chunk.map_err(|fault| {
-                    core.push(Event::Fault(fault.to_string()));
-                    fault.to_string()
+                    let said = fault.to_string();
+                    core.push(Event::Fault(fault.into()));
+                    said
                 })
             });
             Ok(Box::new(chunks))

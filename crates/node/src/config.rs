@@ -1,6 +1,7 @@
 //! What a node is told at its start, and the addresses it tells the others.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::{DEFAULT_PRIORITY, Payload};
@@ -42,6 +43,36 @@ pub struct NodeConfig {
     pub leases: bool,
     /// The newest formats this node lets others write: [`FEATURE_LEVEL`], unless it plays an older version.
     pub feature_level: u32,
+    /// Hears what went wrong and was mended, and what a start waits for.
+    pub notices: Notices,
+}
+
+/// Takes what the program's log should say: one sentence at a time.
+#[derive(Clone)]
+pub struct Notices(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Notices {
+    /// Hands each sentence to `to`.
+    pub fn new(to: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Notices(Arc::new(to))
+    }
+
+    pub(crate) fn say(&self, what: &str) {
+        (self.0)(what);
+    }
+}
+
+impl Default for Notices {
+    /// Nobody listens.
+    fn default() -> Self {
+        Notices::new(|_| {})
+    }
+}
+
+impl std::fmt::Debug for Notices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Notices")
+    }
 }
 
 /// The newest formats that this program reads. A cluster uses what all of its members read.
@@ -102,6 +133,7 @@ impl NodeConfig {
             priority: DEFAULT_PRIORITY,
             leases: false,
             feature_level: FEATURE_LEVEL,
+            notices: Notices::default(),
         }
     }
 }

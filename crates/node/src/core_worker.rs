@@ -16,6 +16,7 @@ use crate::events::{ApplyWork, BackgroundWork, Event, LogWork};
 use crate::housekeeping::Housekeeping;
 use crate::mailbox::Mailbox;
 use crate::peers::Peers;
+use crate::peers_file::KnownPeers;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
 
 /// Ticks made up for at most after the worker was held up; the rest of the lost time is let go.
@@ -83,6 +84,10 @@ pub(crate) struct CoreWorker<C: Clock> {
     /// Called when the core is about to wait for the apply worker: does nothing where that one has a thread of its own,
     /// runs it where it has not.
     pub let_apply_work: Box<dyn FnMut() + Send>,
+    /// Says in the directory that what is in it is damaged, and what.
+    pub record_damage: Box<dyn Fn(&str) + Send>,
+    /// The members as last handed on to be written down.
+    pub recorded_peers: String,
 }
 
 impl<C: Clock> CoreWorker<C> {
@@ -211,7 +216,21 @@ impl<C: Clock> CoreWorker<C> {
         }
     }
 
-    fn publish(&self) {
+    /// Has the members written down when they are others than before.
+    fn record_peers(&mut self) {
+        let status = self.board.latest();
+        let membership = self.core.replica().membership();
+        let known = KnownPeers::of(status.cluster_id, status.id, membership).render();
+        // A member that joins knows nobody yet, and was told whom to ask.
+        if known != self.recorded_peers && !membership.members.is_empty() {
+            self.recorded_peers.clone_from(&known);
+            let work = BackgroundWork::RecordPeers(known);
+            self.inboxes.background.push(work);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.record_peers();
         let replica = self.core.replica();
         let old = self.board.latest();
         let membership = replica.membership().clone();
@@ -244,6 +263,9 @@ impl<C: Clock> CoreWorker<C> {
             answer();
         }
         self.waiters.abandon();
+        if let ExitReason::Damaged(what) = &reason {
+            (self.record_damage)(what);
+        }
         if reason != ExitReason::Stopped {
             self.exit.set(reason);
         }
@@ -253,7 +275,7 @@ impl<C: Clock> CoreWorker<C> {
 /// A fault outranks a wish to stop.
 fn ending(events: &[Event]) -> Option<ExitReason> {
     let fault = events.iter().find_map(|event| match event {
-        Event::Fault(what) => Some(ExitReason::StorageFault(what.clone())),
+        Event::Fault(fault) => Some(fault.clone().into()),
         Event::NewerFormat(what) => Some(ExitReason::NewerFormat(what.clone())),
         _ => None,
     });

@@ -3,15 +3,20 @@
 //! The engine lives in `engine/N/`; `engine/CURRENT` names the N in use. A snapshot is staged as generation N + 1
 //! beside the running one and becomes current by one atomic rename of `CURRENT`, so a crash at any point leaves either
 //! the old state or the new. An older generation is removed when nobody reads it any more, and others at the next start.
+//!
+//! `engine/installing-<index>` stands from before that rename until the log was reset to the snapshot: a log that ends
+//! before the state is an interrupted install if it is there, and has lost its end if it is not.
 
 use std::path::{Path, PathBuf};
 
+use consensus::LogIndex;
 use platform::Disk;
 
 use crate::error::StartError;
 use crate::small_file;
 
 const CURRENT: &str = "CURRENT";
+const INSTALLING: &str = "installing-";
 
 /// Finds the current generation, makes the first one on a fresh directory, removes the others.
 pub fn open<D: Disk>(disk: &D, root: &Path) -> Result<PathBuf, StartError> {
@@ -76,14 +81,52 @@ pub fn current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartError
     read_current(disk, root)
 }
 
-/// Makes a staged directory the current generation.
-pub fn make_current<D: Disk>(disk: &D, root: &Path, staged: &Path) -> Result<(), StartError> {
+/// Makes a staged directory, which holds a snapshot as of `index`, the current generation.
+pub fn make_current<D: Disk>(
+    disk: &D,
+    root: &Path,
+    staged: &Path,
+    index: LogIndex,
+) -> Result<(), StartError> {
     let generation = staged
         .file_name()
         .and_then(|name| name.to_str())
         .and_then(|name| name.parse().ok())
         .expect("a staged directory is named by `stage`");
+    let text = format!("generation={generation}\n");
+    small_file::replace(disk, root, &format!("{INSTALLING}{}", index.0), &text)?;
     commit(disk, root, generation)
+}
+
+/// Whether the snapshot as of `index` was made current, and the log perhaps not reset to it yet.
+pub fn is_installing<D: Disk>(disk: &D, root: &Path, index: LogIndex) -> Result<bool, StartError> {
+    let path = root.join(format!("{INSTALLING}{}", index.0));
+    disk.exists(&path)
+        .map_err(|source| StartError::io("look for", &path, source))
+}
+
+/// The log has been reset to the snapshot as of `index`, or goes on from a later one.
+pub fn installed<D: Disk>(disk: &D, root: &Path, index: LogIndex) -> Result<(), StartError> {
+    let entries = disk
+        .list(root)
+        .map_err(|source| StartError::io("list", root, source))?;
+    let done = entries.iter().filter(|entry| {
+        let of = entry.name.strip_prefix(INSTALLING);
+        of.and_then(|of| of.trim_end_matches(".new").parse().ok())
+            .is_some_and(|of: u64| of <= index.0)
+    });
+    let mut any = false;
+    for entry in done {
+        let path = root.join(&entry.name);
+        disk.remove_file(&path)
+            .map_err(|source| StartError::io("remove", &path, source))?;
+        any = true;
+    }
+    if any {
+        disk.sync_dir(root)
+            .map_err(|source| StartError::io("sync", root, source))?;
+    }
+    Ok(())
 }
 
 fn read_current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartError> {

@@ -12,6 +12,7 @@ use peer_transport::{JoinReply, JoinRequest, PeerAddress};
 use state_machine::Reply;
 
 use crate::background::Retired;
+use crate::error::Fault;
 
 /// How a proposal ended.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ pub(crate) enum Event {
     TicksSkipped,
     /// Another member said that this one was removed.
     Removed,
-    Fault(String),
+    Fault(Fault),
     /// Something only a newer program reads has come; says what.
     NewerFormat(String),
     Stop,
@@ -212,4 +213,6 @@ pub(crate) enum BackgroundWork {
     Tidy {
         now: Duration,
     },
+    /// Write down who the members are, as advice for a repair.
+    RecordPeers(String),
 }

@@ -1,19 +1,22 @@
 //! The `identity` file: which cluster and which member a data directory belongs to.
 //!
-//! Written once, atomically (temporary file, sync, rename, sync of the directory), as `key=value` lines. A
-//! directory of another format is refused rather than guessed at. Bytes: `docs/file_format.md`.
+//! Written once, atomically (temporary file, sync, rename, sync of the directory), as `key=value` lines that end with a
+//! checksum, and a second time as `identity.copy`: one that is damaged is written again from the other. A directory of
+//! another format is refused rather than guessed at. Bytes: `docs/file_format.md`.
 
 use std::path::Path;
 
 use consensus::NodeId;
 use platform::Disk;
 
+use crate::config::Notices;
 use crate::error::StartError;
 use crate::small_file;
 
-/// The only format this version reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
-const FILE: &str = "identity";
+/// The format this version writes; it reads version 1, which had no checksum, too.
+pub const FORMAT_VERSION: u32 = 2;
+pub const FILE: &str = "identity";
+pub const COPY: &str = "identity.copy";
 
 /// What a data directory is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,46 +32,102 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity of `data_dir`; `None` on a fresh directory.
-    pub fn load<D: Disk>(disk: &D, data_dir: &Path) -> Result<Option<Identity>, StartError> {
-        let path = data_dir.join(FILE);
-        let text = small_file::read(disk, &path)?;
-        text.map(|text| parse(&text).map_err(|what| StartError::Identity { path, what }))
-            .transpose()
+    /// Reads the identity of `data_dir`; `None` on a fresh directory. One that is damaged or missing is written again from
+    /// the other, and `notices` hears of it.
+    pub fn load<D: Disk>(
+        disk: &D,
+        data_dir: &Path,
+        notices: &Notices,
+    ) -> Result<Option<Identity>, StartError> {
+        let read = |name: &str| -> Result<Option<Result<Identity, String>>, StartError> {
+            let path = data_dir.join(name);
+            let Some(text) = small_file::read(disk, &path)? else {
+                return Ok(None);
+            };
+            match parse(&text) {
+                Err(Unreadable::Newer(what)) => Err(StartError::Identity { path, what }),
+                Err(Unreadable::Damaged(what)) => Ok(Some(Err(what))),
+                Ok(identity) => Ok(Some(Ok(identity))),
+            }
+        };
+        let damaged = |what: String| StartError::Inconsistent {
+            path: data_dir.join(FILE),
+            what,
+        };
+        let wrong = match (read(FILE)?, read(COPY)?) {
+            (None, None) => return Ok(None),
+            (Some(Ok(identity)), Some(Ok(copy))) if identity == copy => return Ok(Some(identity)),
+            (Some(Ok(_)), Some(Ok(_))) => {
+                return Err(damaged(format!("it and {COPY} name different members")));
+            }
+            // A directory of the first format has no copy.
+            (Some(Ok(identity)), None) => return Ok(Some(identity)),
+            (Some(Ok(identity)), Some(Err(what))) => (identity, COPY, FILE, what),
+            (Some(Err(what)), Some(Ok(identity))) => (identity, FILE, COPY, what),
+            (None, Some(Ok(identity))) => (identity, FILE, COPY, "it is missing".to_owned()),
+            (Some(Err(what)), None | Some(Err(_))) => return Err(damaged(what)),
+            (None, Some(Err(what))) => {
+                return Err(damaged(format!("it is missing, and of {COPY}: {what}")));
+            }
+        };
+        let (identity, bad, good, what) = wrong;
+        identity.store(disk, data_dir)?;
+        notices.say(&format!(
+            "{}: {what}; it was written again from {good}",
+            data_dir.join(bad).display()
+        ));
+        Ok(Some(identity))
     }
 
-    /// Writes the identity; after return it survives a power cut.
+    /// Writes the identity, twice; after return it survives a power cut.
     pub fn store<D: Disk>(&self, disk: &D, data_dir: &Path) -> Result<(), StartError> {
+        small_file::replace(disk, data_dir, COPY, &self.render())?;
         small_file::replace(disk, data_dir, FILE, &self.render())
     }
 
     fn render(&self) -> String {
-        format!(
+        small_file::seal(&format!(
             "format_version={FORMAT_VERSION}\ncluster_id={}\nnode_id={}\ndirectory={}\nfounder={}\n",
             hex(&self.cluster_id),
             self.node_id.0,
             hex(&self.directory),
             self.founder
-        )
+        ))
     }
 }
 
-fn parse(text: &str) -> Result<Identity, String> {
-    let value = |key: &str| {
-        text.lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
-            .ok_or_else(|| format!("the line `{key}=` is missing"))
-    };
-    let version: u32 = value("format_version")?
-        .parse()
-        .map_err(|_| "format_version is not a number".to_owned())?;
-    if version != FORMAT_VERSION {
-        return Err(format!(
-            "format version {version} is not one this program reads (it reads {FORMAT_VERSION})"
-        ));
+/// Why an identity cannot be read.
+enum Unreadable {
+    /// It is not what was written.
+    Damaged(String),
+    /// It is of a format that this program does not know.
+    Newer(String),
+}
+
+fn parse(text: &str) -> Result<Identity, Unreadable> {
+    let sealed = small_file::unseal(text).is_some();
+    let version = small_file::value(text, "format_version").and_then(|it| it.parse::<u32>().ok());
+    match version {
+        Some(1) if !text.contains("checksum") => {}
+        // A later format may be sealed in another way.
+        Some(version) if version > FORMAT_VERSION && (sealed || !text.contains("checksum=")) => {
+            return Err(Unreadable::Newer(format!(
+                "format version {version} is not one this program reads (it reads up to {FORMAT_VERSION})"
+            )));
+        }
+        Some(FORMAT_VERSION) if sealed => {}
+        _ => {
+            let what = "its checksum does not match: it is damaged".to_owned();
+            return Err(Unreadable::Damaged(what));
+        }
     }
+    fields(text).map_err(Unreadable::Damaged)
+}
+
+fn fields(text: &str) -> Result<Identity, String> {
+    let value = |key: &str| {
+        small_file::value(text, key).ok_or_else(|| format!("the line `{key}=` is missing"))
+    };
     let id =
         |key: &str| unhex(value(key)?).ok_or_else(|| format!("{key} is not 32 hexadecimal digits"));
     let node_id: u64 = value("node_id")?

@@ -33,7 +33,10 @@ mod log_worker;
 mod mailbox;
 mod parts;
 mod peers;
+mod peers_file;
 mod pins;
+mod recovery;
+mod repair;
 mod small_file;
 mod staging;
 mod start;
@@ -45,7 +48,7 @@ mod threads;
 mod tests;
 
 pub use announce::Announcement;
-pub use config::{Addresses, FEATURE_LEVEL, MemberContext, NodeConfig};
+pub use config::{Addresses, FEATURE_LEVEL, MemberContext, NodeConfig, Notices};
 pub use consensus::{
     Membership, MembershipChange, MembershipRefusal, NodeId, RoleName, Term, VOTERS_MAX,
 };

@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use consensus::{EntryKind, Envelope, GroupId, LogPosition, Persist, PersistPosition};
+use consensus::{EntryKind, Envelope, GroupId, LogIndex, LogPosition, Persist, PersistPosition};
 use platform::Disk;
-use write_ahead_log::{Start, WalError, WriteAheadLog};
+use write_ahead_log::{WalError, WriteAheadLog};
 
 use crate::entry_codec::{encode_hard_state, encode_membership, entry_header};
+use crate::error::Fault;
 use crate::events::{Event, LogWork};
 use crate::mailbox::Mailbox;
 use crate::peers::Peers;
+use crate::recovery::start_of;
 use crate::status::Gauges;
 
 /// Owns the write-ahead log.
@@ -22,11 +24,14 @@ pub(crate) struct LogWorker<D: Disk> {
     pub core: Arc<Mailbox<Event>>,
     pub peers: Arc<dyn Peers>,
     pub gauges: Arc<Gauges>,
+    /// Told when the log has been reset, durably, to a snapshot that was installed.
+    pub installed: Box<dyn Fn(LogIndex) -> Result<(), Fault> + Send>,
 }
 
 impl<D: Disk> LogWorker<D> {
     /// Carries out everything in `work`, in order, with one sync.
-    pub fn process(&mut self, work: &mut Vec<LogWork>) -> Result<(), WalError> {
+    pub fn process(&mut self, work: &mut Vec<LogWork>) -> Result<(), Fault> {
+        let mut reset_to = None;
         let mut synced_up_to: Option<PersistPosition> = None;
         let mut last_index = None;
         let mut then_send: Vec<Envelope> = Vec::new();
@@ -40,6 +45,7 @@ impl<D: Disk> LogWorker<D> {
                     if let Some(persist) = persist {
                         self.append(&persist)?;
                         synced_up_to = Some(persist.position);
+                        reset_to = persist.reset_to.or(reset_to);
                         last_index = persist
                             .entries
                             .last()
@@ -54,6 +60,10 @@ impl<D: Disk> LogWorker<D> {
         }
         if let Some(position) = synced_up_to {
             self.log.sync()?;
+            // Before anything that builds on the snapshot is acknowledged.
+            if let Some(snapshot) = reset_to {
+                (self.installed)(snapshot.index)?;
+            }
             if let Some(index) = last_index {
                 Gauges::set(&self.gauges.durable, index);
             }
@@ -63,7 +73,7 @@ impl<D: Disk> LogWorker<D> {
             self.peers.send(then_send);
         }
         for through in removals {
-            self.log.remove_prefix(self.group.0, start(through))?;
+            self.log.remove_prefix(self.group.0, start_of(through))?;
             self.core.push(Event::LogRemoved(through));
         }
         Ok(())
@@ -75,16 +85,16 @@ impl<D: Disk> LogWorker<D> {
         &mut self,
         work: &mut Vec<LogWork>,
         inbox: &Mailbox<LogWork>,
-    ) -> Result<(), String> {
-        self.process(work).map_err(|fault| fault.to_string())?;
-        while self.log.housekeep().map_err(|fault| fault.to_string())? && inbox.is_empty() {}
+    ) -> Result<(), Fault> {
+        self.process(work)?;
+        while self.log.housekeep()? && inbox.is_empty() {}
         Ok(())
     }
 
     fn append(&mut self, persist: &Persist) -> Result<(), WalError> {
         let group = self.group.0;
         if let Some(position) = persist.reset_to {
-            self.log.reset(group, start(position))?;
+            self.log.reset(group, start_of(position))?;
         }
         for entry in &persist.entries {
             let header = entry_header(entry);
@@ -106,13 +116,5 @@ impl<D: Disk> LogWorker<D> {
             self.log.set_state(group, &encode_hard_state(state))?;
         }
         Ok(())
-    }
-}
-
-/// The log knows a position as an index and an opaque tag; the tag is the term.
-fn start(position: LogPosition) -> Start {
-    Start {
-        index: position.index.0,
-        tag: position.term.0,
     }
 }

@@ -1,7 +1,7 @@
 //! A node's parts, put together: what production and simulation share. Threads, sockets and the engine's files come in from
 //! outside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use peer_transport::{JoinReply, JoinRequest, PeerAddress, TransportError};
 use platform::{Clock, Disk, Entropy};
 use state_machine::StateMachine;
-use storage_engine::Engines;
+use storage_engine::{Engine, Engines};
+use write_ahead_log::WriteAheadLog;
 
 use crate::announce::seeds;
 use crate::applied_waiters::AppliedWaiters;
@@ -34,9 +35,11 @@ use crate::log_worker::LogWorker;
 use crate::mailbox::Mailbox;
 use crate::peers::{GROUP, Peers};
 use crate::pins::Pins;
+use crate::recovery::{self, engine_root, recover};
 use crate::staging::Staging;
-use crate::start::{identity, recover};
+use crate::start::identity_of;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
+use crate::{peers_file, repair};
 
 /// Asks the members at these addresses, for at most this long, to be admitted.
 pub type Joiner = Box<
@@ -62,6 +65,111 @@ pub(crate) struct Workers<D: Disk, C: Clock> {
     pub background: BackgroundWorker<D>,
 }
 
+/// A directory, recovered.
+struct Opened<D: Disk> {
+    identity: Identity,
+    inboxes: Inboxes,
+    open_engine: OpenEngine,
+    directory: PathBuf,
+    engine: Arc<dyn Engine>,
+    machine: StateMachine,
+    log: WriteAheadLog<D>,
+    recovered: Recovered,
+}
+
+/// Opens a directory; one that is damaged is repaired first, if the others let it.
+fn open<D: Disk, C: Clock>(
+    config: &NodeConfig,
+    machine: &Machine<D, C>,
+) -> Result<Opened<D>, StartError> {
+    let (disk, joiner) = (&machine.disk, &machine.joiner);
+    repair::resume(disk, config, joiner)?;
+    let mut identity = None;
+    let error = match open_once(config, machine, &mut identity) {
+        Ok(opened) => return Ok(opened),
+        Err(error) => error,
+    };
+    let Some(cause) = error.damage() else {
+        return Err(error);
+    };
+    if !rebuild_engine(disk, config, &error)? {
+        let was = identity.as_ref();
+        repair::run(disk, config, &*machine.entropy, joiner, was, cause)?;
+    }
+    open_once(config, machine, &mut identity)
+}
+
+/// Opens a directory; leaves in `identity` who it is, as soon as that is known.
+fn open_once<D: Disk, C: Clock>(
+    config: &NodeConfig,
+    machine: &Machine<D, C>,
+    identity: &mut Option<Identity>,
+) -> Result<Opened<D>, StartError> {
+    let disk = &machine.disk;
+    let found = identity_of(disk, config, &*machine.entropy, &machine.joiner)?;
+    *identity = Some(found.clone());
+    let inboxes = Inboxes {
+        core: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        log: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        apply: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        background: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+    };
+    let directory = engine_dirs::open(disk, &engine_root(&config.data_dir))?;
+    let marked = repair::marked(disk, &config.data_dir)?;
+    if marked.is_some() {
+        machine.engines.verify(&directory)?;
+    }
+    let open_engine = engine_opener(machine.engines.clone(), inboxes.core.clone());
+    let engine = open_engine(&directory)?;
+    let state = StateMachine::open(engine.clone())?;
+    let (log, recovered) = recover(disk, config, &state, &found)?;
+    if let Some(cause) = marked {
+        repair::clear_mark(disk, &config.data_dir)?;
+        config.notices.say(&format!(
+            "{}: damage was met before ({cause}), but log and engine are as they were written: the disk or the memory of \
+             this machine may be failing",
+            config.data_dir.display()
+        ));
+    }
+    Ok(Opened {
+        identity: found,
+        inboxes,
+        open_engine,
+        directory,
+        engine,
+        machine: state,
+        log,
+        recovered,
+    })
+}
+
+/// Puts a damaged engine aside if the log holds everything that was ever in it, so that the start makes it anew.
+/// Returns whether that was so.
+fn rebuild_engine<D: Disk>(
+    disk: &D,
+    config: &NodeConfig,
+    error: &StartError,
+) -> Result<bool, StartError> {
+    let root = engine_root(&config.data_dir);
+    let of_engine = match error {
+        StartError::Engine(_) => true,
+        StartError::Inconsistent { path, .. } => path.starts_with(&root),
+        _ => false,
+    };
+    if !of_engine || !recovery::log_holds_everything(disk, config)? {
+        return Ok(false);
+    }
+    let aside = config
+        .data_dir
+        .join(repair::free_aside(disk, &config.data_dir)?);
+    repair::move_aside(disk, &config.data_dir, &aside, &["engine"])?;
+    config.notices.say(&format!(
+        "{error}. The log holds everything since the first entry: the engine is made anew from it, the damaged one is in {}",
+        aside.display()
+    ));
+    Ok(true)
+}
+
 /// Recovers the directory, which `lock` keeps others out of, and builds the node on it. `connect` is called once everything else has gone well.
 pub(crate) fn build<D: Disk, C: Clock>(
     config: &NodeConfig,
@@ -69,31 +177,29 @@ pub(crate) fn build<D: Disk, C: Clock>(
     lock: D::Lock,
     connect: impl FnOnce(&Identity, Inbound<D>) -> Result<Arc<dyn Peers>, StartError>,
 ) -> Result<(Node, Workers<D, C>), StartError> {
+    let opened = open(config, &machine)?;
     let Machine {
         disk,
         clock,
         entropy,
         engines,
-        joiner,
+        ..
     } = machine;
-    let identity = identity(&disk, config, &*entropy, &joiner)?;
+    let Opened {
+        identity,
+        inboxes,
+        open_engine,
+        directory,
+        engine,
+        machine,
+        log,
+        recovered,
+    } = opened;
     let context = MemberContext::of(config, identity.directory);
-
-    let inboxes = Inboxes {
-        core: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-        log: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-        apply: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-        background: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
-    };
-    let engine_root = config.data_dir.join("engine");
-    let open_engine = engine_opener(engines.clone(), inboxes.core.clone());
-    let directory = engine_dirs::open(&disk, &engine_root)?;
-    let engine = open_engine(&directory)?;
-    let machine = StateMachine::open(engine.clone())?;
+    let engine_root = engine_root(&config.data_dir);
     let pins = Pins::open(disk.clone(), engine_root.clone(), &machine)?;
     // What an earlier run left over is looked at soon.
     let upkeep = Arc::new(AtomicBool::new(true));
-    let (log, recovered) = recover(&disk, config, &machine, &identity)?;
     let gauges = initial_gauges(&recovered);
     let log_sizes = LogSizes::of(&recovered.entries);
     let (replica, effects) = Replica::new(
@@ -136,6 +242,10 @@ pub(crate) fn build<D: Disk, C: Clock>(
         core: inboxes.core.clone(),
         peers: peers.clone(),
         gauges: gauges.clone(),
+        installed: Box::new({
+            let (disk, root) = (disk.clone(), engine_root.clone());
+            move |index| Ok(engine_dirs::installed(&disk, &root, index)?)
+        }),
     };
     let background = BackgroundWorker {
         id: identity.node_id,
@@ -148,6 +258,16 @@ pub(crate) fn build<D: Disk, C: Clock>(
         pins,
         retired: Vec::new(),
         upkeep: upkeep.clone(),
+        record_peers: Box::new({
+            let (disk, data_dir) = (disk.clone(), config.data_dir.clone());
+            // Advice only, and written again with the next change: a disk that is full must not end the node for it.
+            move |text| drop(peers_file::store(&disk, &data_dir, text))
+        }),
+    };
+    let record_damage = {
+        let (disk, data_dir) = (disk.clone(), config.data_dir.clone());
+        // If even that cannot be written, the next start finds the damage by itself.
+        Box::new(move |what: &str| drop(repair::mark(&disk, &data_dir, what)))
     };
     let apply = ApplySide {
         worker: ApplyWorker {
@@ -186,6 +306,8 @@ pub(crate) fn build<D: Disk, C: Clock>(
         ticks_to_housekeeping: 0,
         upkeep,
         let_apply_work: Box::new(|| {}),
+        record_damage,
+        recorded_peers: String::new(),
     };
     let node = Node::new(NodeParts {
         inboxes,
@@ -217,7 +339,7 @@ fn engine_opener(engines: Arc<dyn Engines>, core: Arc<Mailbox<Event>>) -> OpenEn
         engines.open(
             directory,
             Box::new(move |version| flushed.push(Event::Flushed(LogIndex(version)))),
-            Box::new(move |what| fault.push(Event::Fault(what.to_string()))),
+            Box::new(move |what| fault.push(Event::Fault(what.into()))),
         )
     })
 }

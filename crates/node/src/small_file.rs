@@ -8,6 +8,7 @@ use crate::error::StartError;
 
 /// Bytes of such a file that are looked at.
 const BYTES_MAX: u64 = 1 << 20;
+const CHECKSUM_KEY: &str = "checksum=";
 
 /// The text of the file; `None` if there is no such file.
 pub fn read<D: Disk>(disk: &D, path: &Path) -> Result<Option<String>, StartError> {
@@ -45,4 +46,28 @@ pub fn replace<D: Disk>(disk: &D, dir: &Path, name: &str, text: &str) -> Result<
     file.sync_all().map_err(fail)?;
     disk.rename(&temporary, &dir.join(name)).map_err(fail)?;
     disk.sync_dir(dir).map_err(fail)
+}
+
+/// The text with its checksum as a last line.
+pub fn seal(text: &str) -> String {
+    format!(
+        "{text}{CHECKSUM_KEY}{:08x}\n",
+        crc32c::crc32c(text.as_bytes())
+    )
+}
+
+/// The text that [`seal`] was given; `None` if it is not what was sealed.
+pub fn unseal(sealed: &str) -> Option<&str> {
+    let at = sealed.rfind(CHECKSUM_KEY)?;
+    let text = &sealed[..at];
+    (seal(text) == sealed).then_some(text)
+}
+
+/// The value of `key` in `key=value` lines.
+pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines
+        .into_iter()
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
 }

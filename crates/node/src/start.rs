@@ -1,38 +1,38 @@
 //! From a directory to a running replica: lock, identity, recovery of log and engine, threads.
 //!
-//! Recovery never guesses: log and engine must fit together (`reconcile` says how), or the start is refused with what
-//! is wrong and what to do.
+//! What is damaged is repaired from the other members (`repair`), or the start is refused with what is wrong and what to
+//! do. While the others do not answer, the start goes on asking and says so.
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{HardState, LogIndex, LogPosition, Membership, NodeId, Recovered, Term};
+use consensus::{HardState, NodeId};
 use peer_transport::{JoinReply, JoinRequest, PeerAddress, Transport};
 use platform::{Clock, Disk, Entropy};
-use state_machine::StateMachine;
 use storage_engine::LsmEngines;
-use write_ahead_log::{Start, WriteAheadLog};
+use write_ahead_log::{Examination, Extent, WriteAheadLog};
 
 use crate::config::{FEATURE_LEVEL, MemberContext, NodeConfig};
-use crate::entry_codec::{
-    CodecError, decode_entry, decode_hard_state, decode_membership, encode_hard_state,
-};
+use crate::entry_codec::encode_hard_state;
 use crate::error::StartError;
 use crate::handle::Node;
-use crate::identity::{Identity, hex, unhex};
+use crate::identity::{self, Identity, hex, unhex};
 use crate::inbound::Inbound;
 use crate::parts::{self, Joiner, Machine};
 use crate::peers::GROUP;
-use crate::small_file;
+use crate::recovery::{log_dir, log_options};
 use crate::threads;
+use crate::{peers_file, repair, small_file};
 
 /// How long a joining node looks for a member that admits it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Holds the directory's identity while it is not admitted yet, so that a repeated join is the same join.
 const JOINING: &str = "joining";
+/// Pauses between the attempts of a damaged member to be taken in anew, after asking for a while.
+const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
+const ASK_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The machine a node runs on.
 pub struct Platform<D, C> {
@@ -51,16 +51,29 @@ impl Node {
         config: NodeConfig,
         platform: Platform<D, C>,
     ) -> Result<Node, StartError> {
-        let Platform {
-            disk,
-            clock,
-            entropy,
-        } = platform;
-        let lock = take_directory(&disk, &config.data_dir)?;
+        let mut pause = ASK_PAUSE_MIN;
+        loop {
+            match Self::start_once(&config, &platform) {
+                Err(waiting @ StartError::AwaitingRepair { .. }) => {
+                    config.notices.say(&waiting.to_string());
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(ASK_PAUSE_MAX);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn start_once<D: Disk, C: Clock>(
+        config: &NodeConfig,
+        platform: &Platform<D, C>,
+    ) -> Result<Node, StartError> {
+        let lock = take_directory(&platform.disk, &config.data_dir)?;
         let listener = peer_transport::bind(&config.peer_listen)?;
+        let entropy = platform.entropy.clone();
         let machine = Machine {
-            disk,
-            clock,
+            disk: platform.disk.clone(),
+            clock: platform.clock.clone(),
             entropy: entropy.clone(),
             engines: Arc::new(LsmEngines {
                 memtable_bytes: config.memtable_bytes,
@@ -68,7 +81,7 @@ impl Node {
             }),
             joiner: Box::new(peer_transport::request_join),
         };
-        let (node, workers) = parts::build(&config, machine, lock, |identity, inbound| {
+        let (node, workers) = parts::build(config, machine, lock, |identity, inbound| {
             let address = &config.advertise.peer;
             let limits = peer_transport::Limits {
                 snapshot_bytes_per_second: config.snapshot_bytes_per_second,
@@ -89,25 +102,12 @@ impl Node {
 pub(crate) fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lock, StartError> {
     disk.create_dir_all(data_dir)
         .map_err(|source| StartError::io("create", data_dir, source))?;
-    let ours = [
-        "identity",
-        "identity.new",
-        "LOCK",
-        "wal",
-        "engine",
-        JOINING,
-        "joining.new",
-        "lost+found",
-    ];
     let entries = disk
         .list(data_dir)
         .map_err(|source| StartError::io("list", data_dir, source))?;
-    let has_identity = entries.iter().any(|entry| entry.name == "identity");
-    if !has_identity
-        && entries
-            .iter()
-            .any(|entry| !ours.contains(&entry.name.as_str()))
-    {
+    let named = |name: &str| entries.iter().any(|entry| entry.name == name);
+    let known = named(identity::FILE) || named(identity::COPY) || named(repair::REPAIRING);
+    if !known && entries.iter().any(|entry| !is_ours(&entry.name)) {
         return Err(StartError::Foreign {
             path: data_dir.to_owned(),
         });
@@ -121,15 +121,35 @@ pub(crate) fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lo
     })
 }
 
-pub(crate) fn identity<D: Disk>(
+/// Whether a data directory may hold something of this name.
+fn is_ours(name: &str) -> bool {
+    let ours = [
+        identity::FILE,
+        identity::COPY,
+        peers_file::FILE,
+        repair::REPAIRING,
+        repair::DAMAGED,
+        JOINING,
+        "LOCK",
+        "wal",
+        "engine",
+        "lost+found",
+    ];
+    ours.contains(&name.strip_suffix(".new").unwrap_or(name))
+        || name.starts_with(repair::ASIDE_PREFIX)
+}
+
+/// Who the directory is: what it says, or what it becomes if it is fresh.
+pub(crate) fn identity_of<D: Disk>(
     disk: &D,
     config: &NodeConfig,
     entropy: &dyn Entropy,
     joiner: &Joiner,
 ) -> Result<Identity, StartError> {
-    if let Some(identity) = Identity::load(disk, &config.data_dir)? {
+    if let Some(identity) = Identity::load(disk, &config.data_dir, &config.notices)? {
         return Ok(identity);
     }
+    refuse_used_log(disk, config)?;
     let identity = if config.join.is_empty() {
         Identity {
             cluster_id: random_id(entropy),
@@ -159,9 +179,26 @@ pub(crate) fn identity<D: Disk>(
     Ok(identity)
 }
 
+/// A log that holds more than its first record has belonged to a member, whose identity is lost.
+fn refuse_used_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartError> {
+    let found = Examination::of(disk.clone(), &log_dir(&config.data_dir))?;
+    let fresh = Extent {
+        state: Some(encode_hard_state(&HardState::default())),
+        ..Extent::default()
+    };
+    let used = found.before().into_values().any(|group| group != fresh);
+    if used || !found.damage().is_empty() {
+        return Err(StartError::Inconsistent {
+            path: config.data_dir.join(identity::FILE),
+            what: "it is missing, though wal/ holds a member's log".to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// Writes the first record of the log. A directory with an identity and a log that holds nothing is then known to have
 /// lost it: votes and entries that others count on may have been in it.
-fn begin_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartError> {
+pub(crate) fn begin_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartError> {
     let directory = log_dir(&config.data_dir);
     let (mut log, found) = WriteAheadLog::open(disk.clone(), &directory, log_options(config))?;
     if found.groups.is_empty() {
@@ -213,7 +250,7 @@ fn joining_directory<D: Disk>(
     Ok(directory)
 }
 
-fn random_id(entropy: &dyn Entropy) -> [u8; 16] {
+pub(crate) fn random_id(entropy: &dyn Entropy) -> [u8; 16] {
     let mut id = [0; 16];
     entropy.fill(&mut id);
     id
@@ -237,147 +274,4 @@ fn start_transport<D: Disk>(
         limits,
     };
     Ok(Transport::start(config, Arc::new(inbound))?)
-}
-
-/// Directory of the log inside a data directory.
-fn log_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("wal")
-}
-
-fn log_options(config: &NodeConfig) -> write_ahead_log::Options {
-    write_ahead_log::Options {
-        segment_bytes: config.log_segment_bytes,
-        ..write_ahead_log::Options::default()
-    }
-}
-
-/// Opens the log and fits it to the engine's durable state.
-pub(crate) fn recover<D: Disk>(
-    disk: &D,
-    config: &NodeConfig,
-    machine: &StateMachine,
-    identity: &Identity,
-) -> Result<(WriteAheadLog<D>, Recovered), StartError> {
-    let data_dir = &config.data_dir;
-    let (mut log, mut found) =
-        WriteAheadLog::open(disk.clone(), &log_dir(data_dir), log_options(config))?;
-    let group = found.groups.remove(&GROUP.0).unwrap_or_default();
-    let broken = |what: String| StartError::Inconsistent {
-        path: data_dir.to_owned(),
-        what,
-    };
-    let unreadable = |what: &str, error: CodecError| match error {
-        CodecError::Version(_) => StartError::NewerFormat {
-            path: data_dir.to_owned(),
-            what: format!("{what}: {error}"),
-        },
-        _ => broken(format!("{what}: {error}")),
-    };
-    let hard_state = match &group.state {
-        Some(bytes) => decode_hard_state(bytes)
-            .map_err(|error| unreadable("the stored term and vote", error))?,
-        None => {
-            return Err(broken(
-                "the log holds nothing, though the directory was in use: wal/ was emptied or is on a disk that is not \
-                 mounted"
-                    .to_owned(),
-            ));
-        }
-    };
-    let mut entries = Vec::with_capacity(group.entries.len());
-    for record in group.entries {
-        let entry = decode_entry(record.index, &record.payload)
-            .map_err(|error| unreadable(&format!("log entry {}", record.index), error))?;
-        entries.push(entry);
-    }
-    let applied = machine.applied();
-    let applied_at = LogPosition {
-        index: LogIndex(applied.index),
-        term: Term(applied.term),
-    };
-    let mut log_start = LogPosition {
-        index: LogIndex(group.start.index),
-        term: Term(group.start.tag),
-    };
-    match reconcile(log_start, &entries, applied_at) {
-        Fit::Good => {}
-        Fit::LogEndsBeforeState => {
-            log.reset(
-                GROUP.0,
-                Start {
-                    index: applied.index,
-                    tag: applied.term,
-                },
-            )?;
-            log.sync()?;
-            entries.clear();
-            log_start = applied_at;
-        }
-        Fit::Gap => {
-            return Err(broken(format!(
-                "the log starts after entry {} but the engine holds the state as of {}",
-                log_start.index, applied.index
-            )));
-        }
-    }
-    let stored = decode_membership(&applied.membership)
-        .map_err(|error| unreadable("the stored membership", error))?;
-    let membership = if stored.members.is_empty() && identity.founder {
-        founding_membership(identity)
-    } else {
-        stored
-    };
-    Ok((
-        log,
-        Recovered {
-            hard_state,
-            membership,
-            log_start,
-            applied: applied_at.index,
-            entries,
-        },
-    ))
-}
-
-/// How log and engine fit together.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fit {
-    /// The log goes on from the state.
-    Good,
-    /// The state is a snapshot that was put in place just before a crash kept the log from being reset to it.
-    LogEndsBeforeState,
-    /// Entries between the state and the log are missing.
-    Gap,
-}
-
-pub(crate) fn reconcile(
-    log_start: LogPosition,
-    entries: &[consensus::Entry],
-    applied: LogPosition,
-) -> Fit {
-    if applied.index < log_start.index {
-        return Fit::Gap;
-    }
-    if applied == log_start {
-        return Fit::Good;
-    }
-    let offset = applied.index.0 - log_start.index.0;
-    match usize::try_from(offset - 1)
-        .ok()
-        .and_then(|offset| entries.get(offset))
-    {
-        Some(entry) if entry.term == applied.term => Fit::Good,
-        _ => Fit::LogEndsBeforeState,
-    }
-}
-
-/// A founder begins alone. The addresses follow as the first change of membership, so that they are in the log.
-fn founding_membership(identity: &Identity) -> Membership {
-    let context = MemberContext {
-        directory: identity.directory,
-        ..MemberContext::default()
-    };
-    let mut membership = consensus::bootstrap(identity.node_id, context.encode());
-    membership.voters = BTreeSet::from([identity.node_id]);
-    membership
 }

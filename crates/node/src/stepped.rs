@@ -22,7 +22,7 @@ use crate::apply_worker::ApplySide;
 use crate::background::BackgroundWorker;
 use crate::config::NodeConfig;
 use crate::core_worker::CoreWorker;
-use crate::error::{ExitReason, StartError};
+use crate::error::{ExitReason, Fault, StartError};
 use crate::events::{ApplyWork, BackgroundWork, Event, LogWork};
 use crate::handle::Node;
 use crate::log_worker::LogWorker;
@@ -80,7 +80,7 @@ impl<W, T> Stepped<W, T> {
     fn step(
         &mut self,
         core: &Mailbox<Event>,
-        work: impl FnOnce(&mut W, &mut Vec<T>, &Mailbox<T>) -> Result<(), String>,
+        work: impl FnOnce(&mut W, &mut Vec<T>, &Mailbox<T>) -> Result<(), Fault>,
     ) -> bool {
         if self.ended {
             return false;

@@ -21,7 +21,7 @@ use crate::{
     Addresses, ExitReason, Node, NodeConfig, Platform, ProposeOutcome, RoleName, StartError,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -31,7 +31,7 @@ fn free_address() -> String {
         .to_string()
 }
 
-fn config(directory: &Path, join: &[String]) -> NodeConfig {
+pub(crate) fn config(directory: &Path, join: &[String]) -> NodeConfig {
     let peer = free_address();
     let advertise = Addresses {
         client: peer.clone(),
@@ -43,7 +43,7 @@ fn config(directory: &Path, join: &[String]) -> NodeConfig {
     config
 }
 
-fn start(config: NodeConfig) -> Result<Node, StartError> {
+pub(crate) fn start(config: NodeConfig) -> Result<Node, StartError> {
     Node::start(
         config,
         Platform {
@@ -61,7 +61,7 @@ fn namespace() -> Namespace {
     }
 }
 
-fn insert(id: i32) -> Vec<u8> {
+pub(crate) fn insert(id: i32) -> Vec<u8> {
     let document = bson::rawdoc! { "_id": id, "text": "x".repeat(100) };
     Command::Write(WriteCommand {
         namespace: namespace(),
@@ -76,7 +76,7 @@ fn insert(id: i32) -> Vec<u8> {
     .encode()
 }
 
-fn propose(node: &Node, command: Vec<u8>) -> ProposeOutcome {
+pub(crate) fn propose(node: &Node, command: Vec<u8>) -> ProposeOutcome {
     let (sender, receiver) = crossbeam_channel::bounded(1);
     node.propose(
         command,
@@ -88,7 +88,7 @@ fn propose(node: &Node, command: Vec<u8>) -> ProposeOutcome {
 }
 
 /// Proposes until some member of `nodes` has applied it; returns the index.
-fn write(nodes: &[Node], id: i32) -> u64 {
+pub(crate) fn write(nodes: &[Node], id: i32) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let leader = nodes.iter().find(|node| node.status().writable);
@@ -109,7 +109,7 @@ fn write(nodes: &[Node], id: i32) -> u64 {
     }
 }
 
-fn hash_at(node: &Node, index: u64) -> String {
+pub(crate) fn hash_at(node: &Node, index: u64) -> String {
     let (sender, receiver) = crossbeam_channel::bounded(1);
     node.wait_applied(
         index,
@@ -130,7 +130,7 @@ fn hash_at(node: &Node, index: u64) -> String {
     )
 }
 
-fn count(node: &Node) -> u64 {
+pub(crate) fn count(node: &Node) -> u64 {
     node.reader()
         .snapshot()
         .counts(&namespace())
@@ -142,7 +142,7 @@ fn describe(node: &Node) -> String {
     format!("{:?} {:?} {health:?}", node.status(), node.indices())
 }
 
-fn cluster(directories: &[PathBuf]) -> (Vec<Node>, Vec<NodeConfig>) {
+pub(crate) fn cluster(directories: &[PathBuf]) -> (Vec<Node>, Vec<NodeConfig>) {
     let first = config(&directories[0], &[]);
     let join = vec![first.peer_listen.clone()];
     let mut configs = vec![first];
@@ -347,7 +347,8 @@ fn a_crash_between_the_swap_of_a_snapshot_and_the_reset_of_the_log_is_mended() {
         import.chunk(&chunk.expect("no fault")).expect("is taken");
     }
     import.finish().expect("is whole");
-    crate::engine_dirs::make_current(&OsDisk, &root, &staged).expect("swaps");
+    let index = LogIndex(machine.applied().index);
+    crate::engine_dirs::make_current(&OsDisk, &root, &staged, index).expect("swaps");
     drop(machine);
     for _ in 0..2 {
         let nodes: Vec<Node> = configs
@@ -384,14 +385,15 @@ fn a_directory_that_lost_its_log_is_refused() {
     let Err(error) = start(settings.clone()) else {
         panic!("must not start without the log")
     };
-    assert!(matches!(error, StartError::Inconsistent { .. }), "{error}");
+    assert!(matches!(error, StartError::Unrepairable { .. }), "{error}");
+    assert!(error.to_string().contains("wal/ was emptied"), "{error}");
     // Nor when the engine is gone too: a founder would begin a second history under the same name.
     std::fs::remove_dir_all(directory.path().join("engine")).expect("removes");
     assert!(matches!(
         start(settings.clone()),
-        Err(StartError::Inconsistent { .. })
+        Err(StartError::Unrepairable { .. })
     ));
-    std::fs::remove_dir_all(&log).expect("removes");
+    assert!(!log.exists(), "a refused start makes no log");
     std::fs::rename(directory.path().join("lost+found"), &log).expect("moves back");
     let node = start(settings).expect("the log alone is enough while it is whole");
     assert!(node.wait_until(PATIENCE, |status| status.writable));
@@ -410,11 +412,13 @@ fn generations_without_the_file_that_names_the_current_one_are_not_removed() {
     let engine = directory.path().join("engine");
     std::fs::rename(engine.join("1"), engine.join("2")).expect("moves");
     std::fs::remove_file(engine.join("CURRENT")).expect("removes");
-    assert!(matches!(
-        start(settings),
-        Err(StartError::Inconsistent { .. })
-    ));
-    assert!(engine.join("2").exists(), "data was removed");
+    // The log holds everything since the first entry: the engine is made anew from it, the other one put aside.
+    let node = start(settings).expect("the log is enough");
+    assert!(node.wait_until(PATIENCE, |status| status.writable));
+    assert_eq!(count(&node), 1);
+    node.stop();
+    let aside = directory.path().join("damaged-1/engine/2");
+    assert!(aside.exists(), "data was removed");
 }
 
 #[test]
@@ -427,12 +431,12 @@ fn an_identity_survives_its_file() {
         founder: true,
     };
     assert_eq!(
-        Identity::load(&OsDisk, directory.path()).expect("readable"),
+        Identity::load(&OsDisk, directory.path(), &crate::Notices::default()).expect("readable"),
         None
     );
     identity.store(&OsDisk, directory.path()).expect("writable");
     assert_eq!(
-        Identity::load(&OsDisk, directory.path()).expect("readable"),
+        Identity::load(&OsDisk, directory.path(), &crate::Notices::default()).expect("readable"),
         Some(identity)
     );
 }
@@ -505,7 +509,7 @@ fn a_full_mailbox_refuses_offers_but_takes_answers() {
 
 #[test]
 fn log_and_engine_must_fit_together() {
-    use crate::start::{Fit, reconcile};
+    use crate::recovery::{Fit, reconcile};
     let position = |index, term| LogPosition {
         index: LogIndex(index),
         term: Term(term),

@@ -9,6 +9,7 @@ use platform::{Clock, Disk};
 
 use crate::apply_worker::ApplySide;
 use crate::core_worker::CoreWorker;
+use crate::error::Fault;
 use crate::events::Event;
 use crate::mailbox::Mailbox;
 use crate::parts::Workers;
@@ -31,7 +32,7 @@ fn spawn_worker<T: Send + 'static>(
     name: &str,
     inbox: Arc<Mailbox<T>>,
     core: Arc<Mailbox<Event>>,
-    mut work: impl FnMut(&mut Vec<T>) -> Result<(), String> + Send + 'static,
+    mut work: impl FnMut(&mut Vec<T>) -> Result<(), Fault> + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name.to_owned())

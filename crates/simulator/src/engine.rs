@@ -144,6 +144,10 @@ impl Engines for SimulatedEngines {
             keys: BTreeMap::new(),
         }))
     }
+
+    fn verify(&self, _dir: &Path) -> Result<(), StorageFault> {
+        Ok(())
+    }
 }
 
 struct SimulatedLoad {

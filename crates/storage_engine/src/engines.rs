@@ -22,6 +22,9 @@ pub trait Engines: Send + Sync + 'static {
 
     /// Starts building an engine in `dir`, which must be absent or empty.
     fn bulk_loader(&self, dir: &Path) -> Result<Box<dyn BulkLoad>, StorageFault>;
+
+    /// Reads the whole of the engine in `dir`, which is not open, and compares it with its checksums.
+    fn verify(&self, dir: &Path) -> Result<(), StorageFault>;
 }
 
 /// Builds a complete engine from entries in key order. What is dropped without `finish` is to be removed.
@@ -61,6 +64,10 @@ impl Engines for LsmEngines {
 
     fn bulk_loader(&self, dir: &Path) -> Result<Box<dyn BulkLoad>, StorageFault> {
         Ok(Box::new(BulkLoader::create(dir)?))
+    }
+
+    fn verify(&self, dir: &Path) -> Result<(), StorageFault> {
+        crate::verify(dir).map(drop)
     }
 }
 

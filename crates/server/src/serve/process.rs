@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use node::{Addresses, ExitReason, Node, NodeConfig, Platform, StartError};
+use node::{Addresses, ExitReason, Node, NodeConfig, Notices, Platform, StartError};
 use platform::{OsClock, OsDisk, OsEntropy};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -175,6 +175,7 @@ fn node_config(settings: &Settings) -> NodeConfig {
     if let Some(cache_mib) = settings.cache_mib {
         config.cache_bytes = cache_mib << 20;
     }
+    config.notices = Notices::new(|what| eprintln!("cstore: {what}"));
     config
 }
 

@@ -1,0 +1,291 @@
+//! Log and engine of a directory, fitted together.
+//!
+//! Nothing is guessed. A torn tail is cut; the end of an interrupted snapshot install is made up for; the damaged
+//! beginning of a log is dropped if the engine has, durably, all that stood in it. Everything else that is not as it was
+//! written is damage, by which this member may have lost an entry it acknowledged or a vote it gave: [`crate::repair`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use consensus::{Entry, HardState, LogIndex, LogPosition, Membership, Recovered, Term};
+use platform::Disk;
+use state_machine::{Applied, StateMachine};
+use write_ahead_log::{Examination, Extent, RecoveredGroup, Start, WriteAheadLog};
+
+use crate::config::{MemberContext, NodeConfig};
+use crate::engine_dirs;
+use crate::entry_codec::{CodecError, decode_entry, decode_hard_state, decode_membership};
+use crate::error::StartError;
+use crate::identity::Identity;
+use crate::peers::GROUP;
+
+/// Directory of the log inside a data directory.
+pub(crate) fn log_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("wal")
+}
+
+/// Directory of the engine's generations inside a data directory.
+pub(crate) fn engine_root(data_dir: &Path) -> PathBuf {
+    data_dir.join("engine")
+}
+
+pub(crate) fn log_options(config: &NodeConfig) -> write_ahead_log::Options {
+    write_ahead_log::Options {
+        segment_bytes: config.log_segment_bytes,
+        ..write_ahead_log::Options::default()
+    }
+}
+
+/// Bytes of a newer program are no damage.
+fn unreadable(data_dir: &Path, what: &str, error: CodecError) -> StartError {
+    match error {
+        CodecError::Version(_) => StartError::NewerFormat {
+            path: data_dir.to_owned(),
+            what: format!("{what}: {error}"),
+        },
+        _ => broken(data_dir, format!("{what}: {error}")),
+    }
+}
+
+fn broken(data_dir: &Path, what: String) -> StartError {
+    StartError::Inconsistent {
+        path: data_dir.to_owned(),
+        what,
+    }
+}
+
+/// Opens the log and fits it to the engine's durable state.
+pub(crate) fn recover<D: Disk>(
+    disk: &D,
+    config: &NodeConfig,
+    machine: &StateMachine,
+    identity: &Identity,
+) -> Result<(WriteAheadLog<D>, Recovered), StartError> {
+    let data_dir = &config.data_dir;
+    let root = engine_root(data_dir);
+    let applied = machine.applied();
+    let applied_at = LogPosition {
+        index: LogIndex(applied.index),
+        term: Term(applied.term),
+    };
+    let found = Examination::of(disk.clone(), &log_dir(data_dir))?;
+    let installing = engine_dirs::is_installing(disk, &root, applied_at.index)?;
+    let needed = if installing {
+        LogIndex(0)
+    } else {
+        applied_at.index
+    };
+    let hard_state = judge(&found, needed).map_err(|problem| match problem {
+        Problem::Log => found.damaged().map_or_else(
+            || broken(data_dir, "the log is damaged".to_owned()),
+            StartError::Log,
+        ),
+        Problem::Unreadable(what, error) => unreadable(data_dir, what, error),
+        Problem::Other(what) => broken(data_dir, what),
+    })?;
+    let held = BTreeMap::from([(GROUP.0, start_of(applied_at))]);
+    let (mut log, mut found) = WriteAheadLog::open_examined(found, log_options(config), &held)?;
+    if let Some(dropped) = &found.dropped {
+        config.notices.say(&format!(
+            "{}: {}; all that stood there is in the engine, so the log now begins after entry {}; the damaged files are \
+             kept: {:?}",
+            data_dir.display(),
+            StartError::Log(write_ahead_log::WalError::Damaged(dropped.damage[0].clone())),
+            applied.index,
+            dropped.set_aside
+        ));
+    }
+    if let Some(torn) = &found.torn_tail {
+        config.notices.say(&format!(
+            "{} at offset {}: {}",
+            torn.segment.display(),
+            torn.offset,
+            torn.detail
+        ));
+    }
+    let group = found.groups.remove(&GROUP.0).unwrap_or_default();
+    let mut log_start = position_of(group.start);
+    let mut entries = entries_of(data_dir, group)?;
+    match reconcile(log_start, &entries, applied_at) {
+        Fit::Good => {}
+        Fit::LogEndsBeforeState if installing => {
+            log.reset(GROUP.0, start_of(applied_at))?;
+            log.sync()?;
+            entries.clear();
+            log_start = applied_at;
+        }
+        Fit::LogEndsBeforeState => {
+            return Err(broken(
+                data_dir,
+                format!(
+                    "the log holds another entry {} than the one the engine's state was made from",
+                    applied.index
+                ),
+            ));
+        }
+        Fit::Gap => {
+            return Err(broken(
+                data_dir,
+                format!(
+                    "the log starts after entry {} but the engine holds the state as of {}",
+                    log_start.index, applied.index
+                ),
+            ));
+        }
+    }
+    engine_dirs::installed(disk, &root, applied_at.index)?;
+    let membership = membership_of(data_dir, &applied, identity)?;
+    let recovered = Recovered {
+        hard_state,
+        membership,
+        log_start,
+        applied: applied_at.index,
+        entries,
+    };
+    Ok((log, recovered))
+}
+
+/// Whether the log is whole and holds every entry since the first.
+pub(crate) fn log_holds_everything<D: Disk>(
+    disk: &D,
+    config: &NodeConfig,
+) -> Result<bool, StartError> {
+    let found = Examination::of(disk.clone(), &log_dir(&config.data_dir))?;
+    let group = found.before().remove(&GROUP.0).unwrap_or_default();
+    let from_the_first = group.entries.is_some_and(|entries| *entries.start() == 1);
+    Ok(from_the_first && judge(&found, LogIndex(0)).is_ok())
+}
+
+/// What is wrong with a log.
+enum Problem {
+    /// What its examination says.
+    Log,
+    Unreadable(&'static str, CodecError),
+    Other(String),
+}
+
+/// The hard state of a log that is whole, or whose damaged part is not needed; `needed` is the last entry that must have
+/// been in it. Changes nothing.
+fn judge<D: Disk>(found: &Examination<D>, needed: LogIndex) -> Result<HardState, Problem> {
+    let whole = found.damage().is_empty();
+    let mut groups = match whole {
+        true => found.before(),
+        false => found.after().ok_or(Problem::Log)?,
+    };
+    let group = groups.remove(&GROUP.0).unwrap_or_default();
+    let Some(bytes) = &group.state else {
+        return Err(match whole {
+            false => Problem::Log,
+            true => Problem::Other(
+                "the log holds nothing, though the directory was in use: wal/ was emptied or is on a disk that is not \
+                 mounted"
+                    .to_owned(),
+            ),
+        });
+    };
+    let hard_state = decode_hard_state(bytes)
+        .map_err(|error| Problem::Unreadable("the stored term and vote", error))?;
+    let last = last_of(&group);
+    let torn = found.torn_tail().map_or_else(String::new, |torn| {
+        format!(
+            "; a batch at offset {} of {} is not as written",
+            torn.offset,
+            torn.segment.display()
+        )
+    });
+    if hard_state.commit.0 > last {
+        return Err(Problem::Other(format!(
+            "the log ends with entry {last}, though it says that {} was committed here{torn}",
+            hard_state.commit
+        )));
+    }
+    if needed.0 > last {
+        return Err(Problem::Other(format!(
+            "the log ends with entry {last}, but the engine holds the state as of {needed}: the newest part of the log \
+             is lost{torn}"
+        )));
+    }
+    Ok(hard_state)
+}
+
+fn last_of(group: &Extent) -> u64 {
+    group
+        .entries
+        .as_ref()
+        .map_or(group.start.index, |entries| *entries.end())
+}
+
+fn entries_of(data_dir: &Path, group: RecoveredGroup) -> Result<Vec<Entry>, StartError> {
+    let decode = |record: write_ahead_log::RecoveredEntry| {
+        decode_entry(record.index, &record.payload)
+            .map_err(|error| unreadable(data_dir, &format!("log entry {}", record.index), error))
+    };
+    group.entries.into_iter().map(decode).collect()
+}
+
+fn membership_of(
+    data_dir: &Path,
+    applied: &Applied,
+    identity: &Identity,
+) -> Result<Membership, StartError> {
+    let stored = decode_membership(&applied.membership)
+        .map_err(|error| unreadable(data_dir, "the stored membership", error))?;
+    if stored.members.is_empty() && identity.founder {
+        return Ok(founding_membership(identity));
+    }
+    Ok(stored)
+}
+
+/// The log knows a position as an index and an opaque tag; the tag is the term.
+pub(crate) fn start_of(position: LogPosition) -> Start {
+    Start {
+        index: position.index.0,
+        tag: position.term.0,
+    }
+}
+
+pub(crate) fn position_of(start: Start) -> LogPosition {
+    LogPosition {
+        index: LogIndex(start.index),
+        term: Term(start.tag),
+    }
+}
+
+/// How log and engine fit together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// The log goes on from the state.
+    Good,
+    /// The log does not hold the entry that the state ends with.
+    LogEndsBeforeState,
+    /// Entries between the state and the log are missing.
+    Gap,
+}
+
+pub(crate) fn reconcile(log_start: LogPosition, entries: &[Entry], applied: LogPosition) -> Fit {
+    if applied.index < log_start.index {
+        return Fit::Gap;
+    }
+    if applied == log_start {
+        return Fit::Good;
+    }
+    let offset = applied.index.0 - log_start.index.0;
+    let at = offset
+        .checked_sub(1)
+        .and_then(|offset| usize::try_from(offset).ok());
+    match at.and_then(|at| entries.get(at)) {
+        Some(entry) if entry.term == applied.term => Fit::Good,
+        _ => Fit::LogEndsBeforeState,
+    }
+}
+
+/// A founder begins alone. The addresses follow as the first change of membership, so that they are in the log.
+fn founding_membership(identity: &Identity) -> Membership {
+    let context = MemberContext {
+        directory: identity.directory,
+        ..MemberContext::default()
+    };
+    let mut membership = consensus::bootstrap(identity.node_id, context.encode());
+    membership.voters = BTreeSet::from([identity.node_id]);
+    membership
+}

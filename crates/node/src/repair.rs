@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use consensus::NodeId;
-use peer_transport::{JoinReply, JoinRequest, PeerAddress};
+use peer_transport::{JoinReply, JoinRequest, PeerAddress, TransportError};
 use platform::{Disk, Entropy};
 
 use crate::config::{MemberContext, NodeConfig};
@@ -32,6 +32,8 @@ pub const DAMAGED: &str = "damaged";
 pub const ASIDE_PREFIX: &str = "damaged-";
 /// How long the others are asked before the start says that it waits.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long each of them is asked then.
+const EACH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A repair under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,30 +199,45 @@ fn ask(
         cause: repair.cause.clone(),
         why,
     };
-    let waiting = |last: String| StartError::AwaitingRepair {
+    // All of them first, following who leads; then each by itself, to be able to say what each of them said.
+    let each = others
+        .iter()
+        .map(|other| (std::slice::from_ref(other), EACH_TIMEOUT));
+    let mut said = Vec::new();
+    for (asked, timeout) in std::iter::once((others, ASK_TIMEOUT)).chain(each) {
+        let last = match joiner(asked, &request, timeout) {
+            Ok(JoinReply::Accepted {
+                cluster_id,
+                node_id,
+                ..
+            }) => {
+                return match repair.was {
+                    Some((_, ours)) if ours != cluster_id => Err(refused(format!(
+                        "the member asked belongs to cluster {}, this directory to cluster {}",
+                        hex(&cluster_id),
+                        hex(&ours)
+                    ))),
+                    _ => Ok((node_id, cluster_id)),
+                };
+            }
+            Ok(JoinReply::Refused { reason } | JoinReply::Removed { reason }) => {
+                return Err(refused(reason));
+            }
+            Ok(JoinReply::NotNow { reason }) => reason,
+            Ok(JoinReply::Redirect { leader }) => format!("redirected to {leader}"),
+            Err(TransportError::JoinTimedOut { last, .. }) => last,
+            Err(error) => error.to_string(),
+        };
+        if asked.len() == 1 && !said.contains(&last) {
+            said.push(last);
+        }
+    }
+    Err(StartError::AwaitingRepair {
         path: config.data_dir.clone(),
         cause: repair.cause.clone(),
         asked: list(others),
-        last,
-    };
-    match joiner(others, &request, ASK_TIMEOUT) {
-        Ok(JoinReply::Accepted {
-            cluster_id,
-            node_id,
-            ..
-        }) => match repair.was {
-            Some((_, ours)) if ours != cluster_id => Err(refused(format!(
-                "the member asked belongs to cluster {}, this directory to cluster {}",
-                hex(&cluster_id),
-                hex(&ours)
-            ))),
-            _ => Ok((node_id, cluster_id)),
-        },
-        Ok(JoinReply::Refused { reason } | JoinReply::Removed { reason }) => Err(refused(reason)),
-        Ok(JoinReply::NotNow { reason }) => Err(waiting(reason)),
-        Ok(JoinReply::Redirect { leader }) => Err(waiting(format!("redirected to {leader}"))),
-        Err(error) => Err(waiting(error.to_string())),
-    }
+        last: said.join("; "),
+    })
 }
 
 fn list(addresses: &[PeerAddress]) -> String {

@@ -11,11 +11,11 @@ use clap::Args;
 use crate::cluster::process::own_processor_seconds;
 use crate::cluster::{self, Cluster, ClusterError};
 use crate::load::{self, Ids, LoadError, Measured, Shape, Values};
-use crate::machine::{self, Machine};
 use crate::report::{self, Report};
 use crate::statistics::{Sample, Usage};
 use crate::workload::{BATCH, Kind, System, WORKLOADS, Workload};
 use crate::{etcd, mongo};
+use benchmarks::machine::{self, Machine};
 
 /// Keys and documents that reads choose from.
 const READ_SET: u64 = 10_000;

@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::statistics::median;
-
 const SYNC_SAMPLES: usize = 500;
 const SYNC_TIME_MAX: Duration = Duration::from_secs(2);
 const SYNC_BYTES: usize = 4096;
@@ -15,10 +13,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The machine.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
+    /// Processors this program may use.
     pub cores: usize,
+    /// What the processor calls itself.
     pub processor: String,
+    /// The kernel's release.
     pub kernel: String,
+    /// Memory, GiB.
     pub memory_gib: f64,
     /// Median time of appending 4 KiB and `fdatasync`.
     pub sync_ms: f64,
@@ -26,7 +28,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Looks around; `directory` is on the disk to try.
-    pub(crate) fn probe(directory: &Path) -> io::Result<Self> {
+    pub fn probe(directory: &Path) -> io::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let kib = after(&read("/proc/meminfo"), "MemTotal:")
             .and_then(|text| text.trim_end_matches("kB").trim().parse::<f64>().ok());
@@ -42,12 +44,13 @@ impl Machine {
     }
 }
 
-pub(crate) fn cores() -> usize {
+/// Processors this program may use.
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Processor seconds that the whole machine was not idle.
-pub(crate) fn busy_seconds() -> f64 {
+pub fn busy_seconds() -> f64 {
     parse_busy_seconds(&fs::read_to_string("/proc/stat").unwrap_or_default())
 }
 
@@ -63,7 +66,7 @@ fn parse_busy_seconds(stat: &str) -> f64 {
 }
 
 /// Flushes that all disks have completed.
-pub(crate) fn disk_flushes() -> f64 {
+pub fn disk_flushes() -> f64 {
     parse_disk_flushes(&fs::read_to_string("/proc/diskstats").unwrap_or_default())
 }
 
@@ -91,7 +94,8 @@ fn sync_ms(directory: &Path) -> io::Result<f64> {
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     fs::remove_file(&path)?;
-    Ok(median(&mut times).unwrap_or(f64::NAN))
+    times.sort_by(f64::total_cmp);
+    Ok(times.get(times.len() / 2).copied().unwrap_or(f64::NAN))
 }
 
 #[cfg(test)]

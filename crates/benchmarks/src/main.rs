@@ -11,7 +11,6 @@ mod cluster;
 mod compare;
 mod etcd;
 mod load;
-mod machine;
 mod mongo;
 mod report;
 mod statistics;

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::cluster::MEMBERS;
 use crate::compare::Settings;
 use crate::load::VALUE_BYTES;
-use crate::machine::Machine;
 use crate::statistics::{Finding, Goal, Sample, Summary};
 use crate::workload::{
     BATCH, BULK, BULK_FOUR, MANY_READERS, MANY_WRITERS, ONE_WRITER, SOME_WRITERS, System, Workload,
 };
+use benchmarks::machine::Machine;
 
 /// Above this, other programs had a part in the numbers.
 const OTHERS_SHARE_MAX: f64 = 0.15;

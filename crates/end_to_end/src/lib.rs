@@ -22,6 +22,9 @@ use tempfile::TempDir;
 /// How long anything that should happen soon may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a member of a whole cluster may lack: writes go on while it is asked.
+const LAG_ENTRIES_MAX: i64 = 100;
+
 /// The program under test, built by cargo in the profile of this test.
 pub fn cstore() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -296,19 +299,27 @@ impl Cluster {
             .id()
     }
 
-    /// SIGKILL; waits for the end.
-    pub fn kill(&mut self, member: usize) {
-        let mut process = self.members[member]
-            .process
-            .take()
-            .expect("the member runs");
-        process.kill().expect("it can be killed");
-        process.wait().expect("it can be waited for");
+    fn signal(&self, member: usize, signal: Signal) {
+        kill_process(self.pid(member), signal).expect("it can be signalled");
     }
 
-    /// SIGTERM; waits for the end and returns whether it was a success.
-    pub fn stop(&mut self, member: usize) -> bool {
-        kill_process(self.pid(member), Signal::TERM).expect("it can be signalled");
+    /// SIGKILL, without waiting for the end ([`Cluster::wait_for_exit`]).
+    pub fn signal_kill(&self, member: usize) {
+        self.signal(member, Signal::KILL);
+    }
+
+    /// SIGTERM, without waiting for the end ([`Cluster::wait_for_exit`]).
+    pub fn signal_terminate(&self, member: usize) {
+        self.signal(member, Signal::TERM);
+    }
+
+    /// SIGSTOP, without waiting until every thread stands still.
+    pub fn signal_stop(&self, member: usize) {
+        self.signal(member, Signal::STOP);
+    }
+
+    /// Waits for the end of a process and returns whether it was a success.
+    pub fn wait_for_exit(&mut self, member: usize) -> bool {
         let mut process = self.members[member]
             .process
             .take()
@@ -316,10 +327,22 @@ impl Cluster {
         process.wait().expect("it can be waited for").success()
     }
 
+    /// SIGKILL; waits for the end.
+    pub fn kill(&mut self, member: usize) {
+        self.signal_kill(member);
+        self.wait_for_exit(member);
+    }
+
+    /// SIGTERM; waits for the end and returns whether it was a success.
+    pub fn stop(&mut self, member: usize) -> bool {
+        self.signal_terminate(member);
+        self.wait_for_exit(member)
+    }
+
     /// SIGSTOP; returns once every thread stands still. The signal is taken by one thread, when it is next scheduled, and
     /// only then stops the others: until then they go on answering.
     pub fn pause(&self, member: usize) {
-        kill_process(self.pid(member), Signal::STOP).expect("it can be signalled");
+        self.signal_stop(member);
         let deadline = Instant::now() + PATIENCE;
         while !all_threads_stopped(self.process_id(member)) {
             assert!(Instant::now() < deadline, "the process does not stop");
@@ -329,7 +352,7 @@ impl Cluster {
 
     /// SIGCONT.
     pub fn resume(&self, member: usize) {
-        kill_process(self.pid(member), Signal::CONT).expect("it can be signalled");
+        self.signal(member, Signal::CONT);
     }
 
     /// What a member printed.
@@ -388,6 +411,36 @@ impl Cluster {
             self.pause_before_asking_again(deadline, "the members do not all vote")
                 .await;
         }
+    }
+
+    /// Waits until every member is a voter that is reached and lacks nearly nothing, and one of them leads.
+    pub async fn wait_until_whole(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leader = self.leader().await;
+            if let Ok(status) = self.command(leader, doc! { "cstoreStatus": 1 }).await
+                && self.is_whole(&status)
+            {
+                return;
+            }
+            self.pause_before_asking_again(deadline, "the cluster is not whole")
+                .await;
+        }
+    }
+
+    fn is_whole(&self, status: &Document) -> bool {
+        let Ok(members) = status.get_array("members") else {
+            return false;
+        };
+        let well = members
+            .iter()
+            .filter_map(bson::Bson::as_document)
+            .filter(|member| {
+                let lag = member.get_i64("lag_entries");
+                member.get_bool("voter").unwrap_or(false)
+                    && lag.is_ok_and(|lag| lag <= LAG_ENTRIES_MAX)
+            });
+        well.count() == self.size()
     }
 
     /// Hashes of every collection on every running member, at one index that all of them have applied.

@@ -37,7 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "node",
         ],
     ),
-    ("benchmarks", &["server", "node", "document", "platform"]),
+    ("benchmarks", &["end_to_end"]),
     (
         "end_to_end",
         &["server", "node", "document", "platform", "simulator"],

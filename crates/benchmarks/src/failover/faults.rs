@@ -1,0 +1,139 @@
+//! One fault: wait for a whole cluster, strike the leader, see when writes go on, and make the cluster whole again.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc, oid::ObjectId};
+use end_to_end::Cluster;
+use mongodb::{Client, Collection};
+use tokio::task::JoinSet;
+
+use crate::load::{Load, Window};
+use crate::probe::Probes;
+
+/// How often a further write is begun while none has been acknowledged.
+const BEGIN_PERIOD: Duration = Duration::from_millis(10);
+const WRITES_MAX: usize = 500;
+/// Undisturbed time before a fault: what faults at random moments are compared with.
+const QUIET: Duration = Duration::from_millis(700);
+/// How much later than the fault operations still belong to it.
+const AFTERMATH: Duration = Duration::from_millis(1_000);
+
+/// What happens to the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// SIGKILL: its connections are reset.
+    Kill,
+    /// SIGSTOP: its connections stand and nothing answers.
+    Freeze,
+    /// SIGTERM: it hands leadership over first.
+    Stop,
+}
+
+/// What a fault cost.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Until a surviving member acknowledged a write; `None`: not in time.
+    pub wire: Option<Duration>,
+    /// Until the driver reported a write done that was begun after the fault.
+    pub driver: Option<Duration>,
+    /// Writes begun after the fault that the driver reported as failed.
+    pub driver_errors: Vec<String>,
+    /// The background's operations before and around the fault.
+    pub before: Window,
+    pub around: Window,
+}
+
+/// Strikes the leader once.
+pub(crate) async fn run(
+    cluster: &mut Cluster,
+    client: &Client,
+    load: &Load,
+    fault: Fault,
+) -> Outcome {
+    cluster.wait_until_whole().await;
+    let quiet_from = Instant::now();
+    // Faults fall anywhere between two heartbeats.
+    let jitter = Duration::from_micros(u64::from(ObjectId::new().bytes()[11]) * 200);
+    tokio::time::sleep(QUIET + jitter).await;
+    let leader = cluster.leader().await;
+    let survivors: Vec<SocketAddr> = (0..cluster.size())
+        .filter(|member| *member != leader)
+        .map(|member| {
+            cluster
+                .listen(member)
+                .parse()
+                .expect("members listen on addresses")
+        })
+        .collect();
+    let probes = Probes::ready(&survivors).expect("the survivors take connections");
+    let writes: Collection<Document> = client.database("failover").collection("after");
+    let start = probes.begin();
+    match fault {
+        Fault::Kill => cluster.signal_kill(leader),
+        Fault::Freeze => cluster.signal_stop(leader),
+        Fault::Stop => cluster.signal_terminate(leader),
+    }
+    let (driver, pending) = first_acknowledged(&writes, start).await;
+    let wire = tokio::task::spawn_blocking(move || probes.finish())
+        .await
+        .ok()
+        .flatten();
+    tokio::time::sleep((start + AFTERMATH).saturating_duration_since(Instant::now())).await;
+    match fault {
+        Fault::Freeze => cluster.resume(leader),
+        Fault::Kill | Fault::Stop => {
+            cluster.wait_for_exit(leader);
+            cluster.start_member(leader);
+        }
+    }
+    let driver_errors = errors_of(pending).await;
+    Outcome {
+        wire,
+        driver,
+        driver_errors,
+        before: load.window(quiet_from, start),
+        around: load.window(start, start + AFTERMATH),
+    }
+}
+
+type Writes = JoinSet<Result<(), String>>;
+
+/// Begins writes until one is acknowledged.
+async fn first_acknowledged(
+    writes: &Collection<Document>,
+    start: Instant,
+) -> (Option<Duration>, (Writes, Vec<String>)) {
+    let mut pending = Writes::new();
+    let mut errors = Vec::new();
+    let mut begun = 0;
+    let mut ticks = tokio::time::interval(BEGIN_PERIOD);
+    loop {
+        tokio::select! {
+            _ = ticks.tick(), if begun < WRITES_MAX => {
+                begun += 1;
+                let writes = writes.clone();
+                pending.spawn(async move {
+                    let outcome = writes.insert_one(doc! { "begun": begun as i32 }).await;
+                    outcome.map(drop).map_err(|error| error.to_string())
+                });
+            }
+            Some(outcome) = pending.join_next() => match outcome.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(()) => return (Some(start.elapsed()), (pending, errors)),
+                Err(error) => errors.push(error),
+            },
+            else => return (None, (pending, errors)),
+        }
+    }
+}
+
+async fn errors_of((mut pending, mut errors): (Writes, Vec<String>)) -> Vec<String> {
+    while let Some(outcome) = pending.join_next().await {
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => errors.push(error),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    errors
+}

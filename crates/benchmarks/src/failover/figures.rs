@@ -1,0 +1,142 @@
+//! Distributions beside their goals.
+
+use crate::faults::{Fault, Outcome};
+use crate::load::ms;
+
+/// Bounds in milliseconds.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Goal {
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+/// What all faults of one kind cost.
+pub(crate) struct Figures {
+    fault: Fault,
+    wire_ms: Vec<f64>,
+    driver_ms: Vec<f64>,
+    before_ms: Vec<f64>,
+    around_ms: Vec<f64>,
+    longest_ms: Vec<f64>,
+    errors: Vec<String>,
+    never: usize,
+}
+
+impl Figures {
+    pub(crate) fn new(fault: Fault) -> Figures {
+        Figures {
+            fault,
+            wire_ms: Vec::new(),
+            driver_ms: Vec::new(),
+            before_ms: Vec::new(),
+            around_ms: Vec::new(),
+            longest_ms: Vec::new(),
+            errors: Vec::new(),
+            never: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, number: usize, outcome: Outcome, outlier_ms: u64) {
+        let slow = |took: Option<std::time::Duration>| {
+            took.is_none_or(|took| took.as_millis() > u128::from(outlier_ms))
+        };
+        if slow(outcome.wire) || slow(outcome.driver) {
+            println!(
+                "  outlier: {:?} {number}: wire {:?}, driver {:?}",
+                self.fault, outcome.wire, outcome.driver
+            );
+        }
+        self.never += usize::from(outcome.wire.is_none()) + usize::from(outcome.driver.is_none());
+        self.wire_ms.extend(outcome.wire.map(ms));
+        self.driver_ms.extend(outcome.driver.map(ms));
+        self.longest_ms
+            .extend(outcome.around.latencies_ms.iter().copied().reduce(f64::max));
+        self.before_ms.extend(outcome.before.latencies_ms);
+        self.around_ms.extend(outcome.around.latencies_ms);
+        self.errors.extend(outcome.driver_errors);
+        self.errors.extend(outcome.before.errors);
+        self.errors.extend(outcome.around.errors);
+    }
+
+    /// Prints everything; whether the goals of the fault were reached.
+    pub(crate) fn print(self) -> bool {
+        let (what, goal) = match self.fault {
+            Fault::Kill => ("kill -9 of the leader", (Some(50.0), Some(300.0))),
+            Fault::Freeze => ("the leader frozen (SIGSTOP)", (None, Some(600.0))),
+            Fault::Stop => ("clean stop of the leader", (None, None)),
+        };
+        let goal = Goal {
+            p50: goal.0,
+            p99: goal.1,
+        };
+        println!("\n{what}, {} times", self.wire_ms.len());
+        let mut reached = self.never == 0;
+        reached &= distribution("fault → write at the wire", self.wire_ms, goal);
+        reached &= distribution("fault → write by the driver", self.driver_ms, goal);
+        let usual = quantile(&mut self.before_ms.clone(), 0.5);
+        distribution("background before", self.before_ms, Goal::default());
+        let around = self.around_ms.iter().map(|took| took - usual).collect();
+        let added = match self.fault {
+            Fault::Stop => Goal {
+                p99: Some(20.0),
+                ..Goal::default()
+            },
+            _ => Goal::default(),
+        };
+        reached &= distribution("background, added within 1 s", around, added);
+        distribution(
+            "background, longest of each",
+            self.longest_ms,
+            Goal::default(),
+        );
+        println!("  {} operations failed", self.errors.len());
+        for error in &self.errors {
+            println!("    {error}");
+        }
+        // A frozen leader answers what waits in its sockets with an error when it wakes.
+        reached && (self.errors.is_empty() || self.fault == Fault::Freeze)
+    }
+}
+
+/// Prints one line; whether its goal was reached.
+pub(crate) fn distribution(what: &str, mut samples: Vec<f64>, goal: Goal) -> bool {
+    let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|q| quantile(&mut samples, q));
+    print!(
+        "  {what:<30} n {:<6} p50 {p50:>7.1}  p90 {p90:>7.1}  p99 {p99:>7.1}  max {max:>7.1} ms",
+        samples.len()
+    );
+    let mut reached = true;
+    for (name, value, bound) in [("p50", p50, goal.p50), ("p99", p99, goal.p99)] {
+        if let Some(bound) = bound {
+            let kept = value <= bound;
+            print!("  [{name} ≤ {bound}: {}]", if kept { "yes" } else { "NO" });
+            reached &= kept;
+        }
+    }
+    println!();
+    reached
+}
+
+/// The smallest sample that is not below the share `q` of them. Sorts its input.
+fn quantile(samples: &mut [f64], q: f64) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let rank = (samples.len() as f64 * q).ceil() as usize;
+    samples
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_samples() {
+        let mut samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(quantile(&mut samples, 0.5), 50.0);
+        assert_eq!(quantile(&mut samples, 0.99), 99.0);
+        assert_eq!(quantile(&mut samples, 1.0), 100.0);
+        assert!(quantile(&mut [], 0.5).is_nan());
+    }
+}

@@ -7,18 +7,21 @@
 //! Assumes: the caller carries out [`Outputs`] in the order `install`, `log`, `send_now`, `apply`, and feeds back
 //! `Durable` and `Applied`.
 
+mod awaited;
 mod log_retention;
 mod members;
 
 pub use members::removed_text;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use consensus::{
     Entry, Envelope, Fetch, Input, LogIndex, LogPosition, Message, NodeId, Proposal, ProposalId,
     ProposalResult, ReadTicket, Replica, RoleName,
 };
 use peer_transport::{JoinReply, PeerAddress};
+
+use awaited::Awaited;
 
 use crate::backlog::Backlog;
 use crate::events::{
@@ -55,8 +58,8 @@ pub(crate) struct Core {
     log_sizes: LogSizes,
     /// Proposed, consensus has not said where.
     proposed: BTreeMap<ProposalId, Waiter>,
-    /// In the log, not applied; ascending.
-    appended: VecDeque<(LogPosition, Waiter)>,
+    /// In the log, not applied.
+    awaited: Awaited,
     reads: BTreeMap<ReadTicket, ReadDone>,
     next_id: u64,
     durable: consensus::PersistPosition,
@@ -99,7 +102,7 @@ impl Core {
             log_retained_bytes: u64::MAX,
             log_sizes: LogSizes::default(),
             proposed: BTreeMap::new(),
-            appended: VecDeque::new(),
+            awaited: Awaited::default(),
             reads: BTreeMap::new(),
             next_id: 1,
             durable: consensus::PersistPosition(0),
@@ -158,7 +161,7 @@ impl Core {
         }
         let effects = self.replica.step_all(inputs);
         self.carry_out(effects, staged, &mut out);
-        self.drop_waiters_of_a_lost_leadership(&mut out);
+        self.drop_waiters_of_a_lost_leadership(ticks, &mut out);
         self.note_changes(ticks, &mut out);
         out
     }
@@ -186,7 +189,7 @@ impl Core {
         for (_, waiter) in std::mem::take(&mut self.proposed) {
             answer(waiter, ProposeOutcome::Unknown, &mut out);
         }
-        for (_, waiter) in std::mem::take(&mut self.appended) {
+        for waiter in self.awaited.give_up() {
             answer(waiter, ProposeOutcome::Unknown, &mut out);
         }
         let joint = std::mem::replace(&mut self.joint, Waiter::Nobody);
@@ -331,7 +334,7 @@ impl Core {
                 .remove(&id)
                 .expect("consensus answers each proposal once");
             match result {
-                ProposalResult::Accepted(position) => self.appended.push_back((position, waiter)),
+                ProposalResult::Accepted(position) => self.awaited.push(position, waiter),
                 ProposalResult::NotLeader { leader } => {
                     answer(waiter, ProposeOutcome::NotLeader { leader }, out)
                 }
@@ -396,30 +399,30 @@ impl Core {
         out.status_changed |= effects.status_changed;
     }
 
-    /// The one who proposed `entry` here; those whose place in the log another leader's entry took learn that.
+    /// The one who proposed `entry` here; those whose entries it rules out learn that.
     fn waiter_of(&mut self, entry: &Entry, out: &mut Outputs) -> Waiter {
-        while let Some((position, _)) = self.appended.front() {
-            if position.index > entry.index {
-                break;
-            }
-            let (position, waiter) = self.appended.pop_front().expect("the front was just seen");
-            if position.index == entry.index && position.term == entry.term {
-                return waiter;
-            }
+        let settled = self.awaited.settle(LogPosition {
+            index: entry.index,
+            term: entry.term,
+        });
+        let leader = self.replica.leader();
+        for waiter in settled.lost {
+            answer(waiter, ProposeOutcome::NotLeader { leader }, out);
+        }
+        for waiter in settled.unknown {
             answer(waiter, ProposeOutcome::Unknown, out);
         }
-        Waiter::Nobody
+        settled.own
     }
 
-    fn drop_waiters_of_a_lost_leadership(&mut self, out: &mut Outputs) {
-        let joint_waits = !matches!(self.joint, Waiter::Nobody);
-        if self.replica.role() == RoleName::Leader || (self.appended.is_empty() && !joint_waits) {
-            return;
-        }
-        let joint = std::mem::replace(&mut self.joint, Waiter::Nobody);
-        answer(joint, ProposeOutcome::Unknown, out);
-        for (_, waiter) in std::mem::take(&mut self.appended) {
+    fn drop_waiters_of_a_lost_leadership(&mut self, ticks: u32, out: &mut Outputs) {
+        let leads = self.replica.role() == RoleName::Leader;
+        for waiter in self.awaited.pass(leads, ticks) {
             answer(waiter, ProposeOutcome::Unknown, out);
+        }
+        if !leads {
+            let joint = std::mem::replace(&mut self.joint, Waiter::Nobody);
+            answer(joint, ProposeOutcome::Unknown, out);
         }
     }
 

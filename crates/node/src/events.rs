@@ -24,12 +24,13 @@ pub enum ProposeOutcome {
         /// The state machine's answer.
         reply: Reply,
     },
-    /// This member does not lead; nothing was proposed.
+    /// This member does not lead: nothing was proposed, or what was proposed is certain never to take effect.
     NotLeader {
         /// Who does, as far as known.
         leader: Option<NodeId>,
     },
-    /// Leadership was lost after the proposal was made: it may or may not take effect.
+    /// Leadership was lost after the proposal was made, and no successor's log told what became of it in time: it may or
+    /// may not take effect.
     Unknown,
     /// Too much is waiting; nothing was proposed. Retry after a pause.
     Overloaded,
@@ -61,7 +62,8 @@ pub enum MembershipOutcome {
         /// The level it would have to read.
         needed: u32,
     },
-    /// Leadership was lost after the proposal was made: it may or may not take effect.
+    /// Leadership was lost after the proposal was made, and no successor's log told what became of it in time: it may or
+    /// may not take effect.
     Unknown,
     /// The node is stopping; nothing was proposed.
     Stopping,

@@ -238,3 +238,120 @@ fn requests_that_come_with_the_end_are_answered() {
         ["Stopping", "Err(Stopping)"]
     );
 }
+
+/// Makes it the leader of two, with the other's votes.
+fn elect(core: &mut Core) {
+    for _ in 0..100 {
+        let term = core.replica.term();
+        let (term, message) = match core.replica.role() {
+            RoleName::Leader => return,
+            RoleName::PreCandidate => (term.next(), Message::PreVoteReply { granted: true }),
+            RoleName::Candidate => (term, Message::VoteReply { granted: true }),
+            RoleName::Follower | RoleName::Learner => {
+                step(core, Event::Applied(LogIndex(0)), 1);
+                continue;
+            }
+        };
+        let reply = Envelope {
+            from: OTHER,
+            to: OWN,
+            term,
+            message,
+        };
+        step(core, Event::Received(vec![reply]), 0);
+    }
+    panic!("it never led");
+}
+
+/// Deposes a leader with a proposal under way by a successor whose entry at that index has `term` and is committed.
+fn deposed(successor_keeps_it: bool) -> (Outputs, Arc<Mutex<Option<ProposeOutcome>>>) {
+    let mut core = core(0, &[OWN, OTHER]);
+    elect(&mut core);
+    let before = core.replica.last();
+    let outcome = Arc::new(Mutex::new(None));
+    let told = outcome.clone();
+    let payload = Payload::from(&b"proposed"[..]);
+    let done: ProposeDone = Box::new(move |it| *told.lock().expect("one thread") = Some(it));
+    step(
+        &mut core,
+        Event::Propose {
+            payload: payload.clone(),
+            done,
+        },
+        0,
+    );
+    let own = core.replica.last();
+    assert_eq!(own.index, before.index.next(), "the proposal is in the log");
+    let noop = |position: LogPosition| Entry {
+        index: position.index,
+        term: position.term,
+        kind: EntryKind::Noop,
+    };
+    let newer = Term(own.term.0 + 1);
+    let (previous, entry) = match successor_keeps_it {
+        true => (
+            own,
+            noop(LogPosition {
+                index: own.index.next(),
+                term: newer,
+            }),
+        ),
+        false => (
+            before,
+            noop(LogPosition {
+                index: own.index,
+                term: newer,
+            }),
+        ),
+    };
+    let commit = entry.index;
+    let message = Message::AppendRequest {
+        previous,
+        entries: vec![entry],
+        commit,
+    };
+    let append = vec![Envelope {
+        from: OTHER,
+        to: OWN,
+        term: newer,
+        message,
+    }];
+    let mut out = step(&mut core, Event::Received(append), 0);
+    assert_ne!(core.replica.role(), RoleName::Leader);
+    for answer in out.answers.drain(..) {
+        answer();
+    }
+    (out, outcome)
+}
+
+/// Two faults within one operation are one more than drivers make good: a deposed leader says what became of it.
+#[test]
+fn a_deposed_leader_answers_what_its_successor_kept() {
+    let (out, outcome) = deposed(true);
+    assert!(outcome.lock().expect("one thread").is_none());
+    let waiters = out.apply.iter().filter(|work| {
+        matches!(
+            work,
+            ApplyWork::Entry {
+                waiter: Waiter::Client(_),
+                ..
+            }
+        )
+    });
+    assert_eq!(waiters.count(), 1, "the apply thread will answer");
+}
+
+#[test]
+fn a_deposed_leader_knows_what_its_successor_ruled_out() {
+    let (_out, outcome) = deposed(false);
+    let outcome = outcome.lock().expect("one thread").take();
+    assert!(
+        matches!(
+            outcome,
+            Some(ProposeOutcome::NotLeader {
+                leader: Some(OTHER)
+            })
+        ),
+        "{outcome:?}"
+    );
+}

@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 
 use crate::load::{Load, Window};
 use crate::probe::Probes;
+use crate::view::View;
 
 /// How often a further write is begun while none has been acknowledged.
 const BEGIN_PERIOD: Duration = Duration::from_millis(10);
-const WRITES_MAX: usize = 500;
+const WRITES_MAX: usize = 2_000;
 /// Undisturbed time before a fault: what faults at random moments are compared with.
 const QUIET: Duration = Duration::from_millis(700);
 /// How much later than the fault operations still belong to it.
@@ -47,11 +48,15 @@ pub(crate) struct Outcome {
 /// Strikes the leader once.
 pub(crate) async fn run(
     cluster: &mut Cluster,
-    client: &Client,
+    (client, view): (&Client, &View),
     load: &Load,
     fault: Fault,
 ) -> Outcome {
     cluster.wait_until_whole().await;
+    if fault == Fault::Freeze {
+        // Nothing makes the driver look for a server while the connections to a frozen one stand.
+        view.wait_until_whole(cluster.size()).await;
+    }
     let quiet_from = Instant::now();
     // Faults fall anywhere between two heartbeats.
     let jitter = Duration::from_micros(u64::from(ObjectId::new().bytes()[11]) * 200);

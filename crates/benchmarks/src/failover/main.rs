@@ -12,6 +12,7 @@ mod faults;
 mod figures;
 mod load;
 mod probe;
+mod view;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ use end_to_end::Cluster;
 use faults::Fault;
 use figures::Figures;
 use load::Load;
+use view::View;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -72,7 +74,9 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli) -> bool {
     describe_machine();
     let mut cluster = Cluster::start(3).await;
-    let client = cluster.client().await;
+    let (client, view) = View::client(&cluster.uri())
+        .await
+        .expect("the connection string is right");
     let mut reached = true;
     reached &= load::steady(&client, cli.steady_seconds).await;
     let load = Load::start(&client).await;
@@ -86,7 +90,7 @@ async fn run(cli: &Cli) -> bool {
         }
         let mut figures = Figures::new(fault);
         for number in 0..count {
-            let outcome = faults::run(&mut cluster, &client, &load, fault).await;
+            let outcome = faults::run(&mut cluster, (&client, &view), &load, fault).await;
             figures.add(number, outcome, cli.outlier_ms);
         }
         reached &= figures.print();

@@ -62,7 +62,7 @@ pub use housekeeping::ClientDrivesBuild;
 pub use identity::hex;
 pub use inbound::RequestHandler;
 pub use parts::Joiner;
-pub use peers::{Peers, SnapshotDone};
+pub use peers::{GROUP, Peers, SnapshotDone};
 pub use start::Platform;
 pub use status::{Indices, NodeStatus, Observer};
 pub use stepped::{JoinAnswer, SteppedNode, SteppedPlatform};

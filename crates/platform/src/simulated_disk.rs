@@ -108,6 +108,11 @@ impl SimulatedDisk {
         state.armed = Armed::default();
     }
 
+    /// Crashes and killed processes so far.
+    pub fn crashes(&self) -> u64 {
+        self.state().epoch
+    }
+
     /// Successful syncs of files so far.
     pub fn syncs(&self) -> u64 {
         self.state().syncs

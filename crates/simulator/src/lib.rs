@@ -10,11 +10,20 @@ pub mod checkers;
 pub mod client;
 pub mod clock;
 pub mod engine;
+pub mod faults;
 pub mod history;
 pub mod linearizability;
 pub mod machine;
+pub mod network;
 mod random;
+pub mod scenario;
 pub mod view;
 pub mod workload;
+pub mod world;
 
 pub use random::Random;
+
+/// The checkers that every run is judged by.
+pub fn checkers() -> Vec<Box<dyn view::Checker>> {
+    Vec::new()
+}

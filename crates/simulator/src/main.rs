@@ -1,0 +1,128 @@
+//! `cargo sim --seed N`: runs seeds and says what they found.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::panic;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use simulator::scenario::{self, Report, Settings};
+
+const USAGE: &str = "\
+Runs clusters of production nodes on simulated time, network and disks.
+
+cargo sim [--seed N | --seeds A..B] [--trace] [--nodes N] [--ops N] [--keep-going]
+
+  --seed N       runs one seed (0 if nothing is given)
+  --seeds A..B   runs the seeds from A up to, not including, B
+  --trace        prints what happens
+  --nodes N      begins with N voters instead of a number drawn from the seed
+  --ops N        lets each client begin N operations
+  --keep-going   goes on with the next seed after a finding
+";
+
+struct Arguments {
+    seeds: Range<u64>,
+    settings: Settings,
+    keep_going: bool,
+}
+
+fn parse() -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        seeds: 0..1,
+        settings: Settings::default(),
+        keep_going: false,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number = |text: String| -> Result<u64, String> {
+            text.parse().map_err(|_| format!("{text} is not a number"))
+        };
+        match word.as_str() {
+            "--seed" => {
+                let seed = number(value()?)?;
+                arguments.seeds = seed..seed + 1;
+            }
+            "--seeds" => {
+                let text = value()?;
+                let (from, to) = text
+                    .split_once("..")
+                    .ok_or(format!("{text} is not a range A..B"))?;
+                arguments.seeds = number(from.to_owned())?..number(to.to_owned())?;
+            }
+            "--nodes" => arguments.settings.members = Some(number(value()?)? as usize),
+            "--ops" => arguments.settings.operations = Some(number(value()?)? as u32),
+            "--trace" => arguments.settings.prints = true,
+            "--keep-going" => arguments.keep_going = true,
+            other => return Err(format!("unknown argument {other}\n\n{USAGE}")),
+        }
+    }
+    Ok(arguments)
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs a seed; a panic of the code under test is a finding like any other.
+fn run(seed: u64, settings: &Settings) -> Report {
+    let outcome = panic::catch_unwind(|| scenario::run(seed, settings, simulator::checkers()));
+    outcome.unwrap_or_else(|_| Report {
+        hash: 0,
+        steps: 0,
+        time: 0,
+        answered: 0,
+        finding: PANIC.with(|panic| panic.borrow_mut().take()),
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    panic::set_hook(Box::new(|panic| {
+        let text = format!("panic: {panic}");
+        PANIC.with(|place| *place.borrow_mut() = Some(text));
+    }));
+    let began = Instant::now();
+    let count = arguments.seeds.end.saturating_sub(arguments.seeds.start);
+    let mut findings = 0;
+    for seed in arguments.seeds {
+        print!("seed {seed} ");
+        let report = run(seed, &arguments.settings);
+        match &report.finding {
+            None => {
+                println!(
+                    "ok hash {:016x}, {} steps, {} ms, {} answers",
+                    report.hash,
+                    report.steps,
+                    report.time / 1_000,
+                    report.answered
+                );
+            }
+            Some(finding) => {
+                findings += 1;
+                println!("FOUND {}", finding.replace('\n', " | "));
+                if !arguments.keep_going {
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+    }
+    if count > 1 {
+        println!(
+            "{count} seeds, {findings} findings, {:.1} seeds/s",
+            count as f64 / began.elapsed().as_secs_f64()
+        );
+    }
+    match findings {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}

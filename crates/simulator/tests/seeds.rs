@@ -1,0 +1,36 @@
+//! A few dozen seeds, every seed that once found something, and the promise that a seed always does the same.
+
+use simulator::checkers;
+use simulator::scenario::{Report, Settings, run};
+
+/// Seeds that found something, with a word on what. A change of what a seed draws makes them ordinary seeds; what they
+/// found is kept as a test beside the code that was wrong, too.
+const REGRESSIONS: &[(u64, &str)] = &[];
+
+fn judge(seed: u64) -> Report {
+    let report = run(seed, &Settings::default(), checkers());
+    assert_eq!(report.finding, None, "seed {seed}");
+    report
+}
+
+#[test]
+fn a_seed_does_the_same_every_time() {
+    for seed in [1, 7, 17] {
+        assert_eq!(judge(seed), judge(seed), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_few_dozen_seeds_find_nothing() {
+    for seed in 0..24 {
+        judge(seed);
+    }
+}
+
+#[test]
+fn seeds_that_once_found_something_find_nothing() {
+    for (seed, found) in REGRESSIONS {
+        println!("{seed}: {found}");
+        judge(*seed);
+    }
+}

@@ -22,8 +22,3 @@ pub mod workload;
 pub mod world;
 
 pub use random::Random;
-
-/// The checkers that every run is judged by.
-pub fn checkers() -> Vec<Box<dyn view::Checker>> {
-    Vec::new()
-}

@@ -68,7 +68,7 @@ thread_local! {
 
 /// Runs a seed; a panic of the code under test is a finding like any other.
 fn run(seed: u64, settings: &Settings) -> Report {
-    let outcome = panic::catch_unwind(|| scenario::run(seed, settings, simulator::checkers()));
+    let outcome = panic::catch_unwind(|| scenario::run(seed, settings, simulator::checkers::all()));
     outcome.unwrap_or_else(|_| Report {
         hash: 0,
         steps: 0,

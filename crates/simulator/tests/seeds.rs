@@ -8,7 +8,7 @@ use simulator::scenario::{Report, Settings, run};
 const REGRESSIONS: &[(u64, &str)] = &[];
 
 fn judge(seed: u64) -> Report {
-    let report = run(seed, &Settings::default(), checkers());
+    let report = run(seed, &Settings::default(), checkers::all());
     assert_eq!(report.finding, None, "seed {seed}");
     report
 }

@@ -198,3 +198,24 @@ async fn a_wiped_machine_takes_its_old_place() {
     let written = load.finish().await;
     verify(&cluster, &client, written).await;
 }
+
+/// The machine of the leader hangs: its process neither answers nor closes its connections. It is given up by one command,
+/// and learns of it when it wakes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_leader_is_removed() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let things = client.database("test").collection::<Document>("things");
+    things.insert_one(doc! { "_id": 1 }).await.expect("inserts");
+    let leader = cluster.leader().await;
+    let id = id_of(&cluster, leader, leader).await;
+    cluster.pause(leader);
+    let said = cluster.cstore(&["member", "remove", &id]).await;
+    assert!(said.contains("the cluster has 2 voters now"), "{said}");
+    things.insert_one(doc! { "_id": 2 }).await.expect("inserts");
+    cluster.resume(leader);
+    assert_eq!(cluster.wait_for_end(leader).await.code(), Some(0));
+    assert!(cluster.log(leader).contains("was removed from the cluster"));
+    let count = things.count_documents(doc! {}).await.expect("counts");
+    assert_eq!(count, 2);
+}

@@ -81,8 +81,8 @@ pub(crate) struct Core {
     /// Who waits for the membership that follows a joint one.
     joint: Waiter,
     told_removed: bool,
-    was_removed: bool,
-    was_writable: bool,
+    /// Writable, settled, removed: as last shown by the status.
+    shown: (bool, bool, bool),
     stopping: bool,
 }
 
@@ -116,8 +116,7 @@ impl Core {
             feature_level,
             joint: Waiter::Nobody,
             told_removed: false,
-            was_removed: false,
-            was_writable: false,
+            shown: (false, false, false),
             stopping: false,
         }
     }
@@ -428,9 +427,9 @@ impl Core {
 
     /// What the status shows besides what consensus says of itself.
     fn note_changes(&mut self, ticks: u32, out: &mut Outputs) {
-        let (writable, removed) = (self.writable(), self.removed());
-        out.status_changed |= writable != self.was_writable || removed != self.was_removed;
-        (self.was_writable, self.was_removed) = (writable, removed);
+        let shown = (self.writable(), self.settled(), self.removed());
+        out.status_changed |= shown != self.shown;
+        self.shown = shown;
         if out.status_changed || !self.departed.is_empty() {
             self.note_departures(ticks, out);
         }

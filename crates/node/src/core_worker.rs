@@ -243,6 +243,7 @@ impl<C: Clock> CoreWorker<C> {
             leader: replica.leader(),
             writable: self.core.writable(),
             membership,
+            settled: self.core.settled(),
             removed: self.core.removed(),
             revision: old.revision,
         });

@@ -390,6 +390,7 @@ fn initial_status(identity: &Identity, replica: &Replica) -> NodeStatus {
         leader: None,
         writable: false,
         membership: replica.membership().clone(),
+        settled: false,
         removed: false,
         revision: 0,
     }

@@ -25,6 +25,8 @@ pub struct NodeStatus {
     pub writable: bool,
     /// The latest membership in its log.
     pub membership: Membership,
+    /// That membership is committed and no step of a change is still to come.
+    pub settled: bool,
     /// This member was removed from the cluster; all it can do is to stop.
     pub removed: bool,
     /// Grows by one with every change of this record.
@@ -141,6 +143,7 @@ mod tests {
             leader: None,
             writable: false,
             membership: crate::entry_codec::empty_membership(),
+            settled: true,
             removed: false,
             revision: 0,
         }

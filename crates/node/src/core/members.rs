@@ -79,6 +79,12 @@ impl Core {
             .retain(|id, _| members.contains_key(id) || id.0 >= next_node_id);
     }
 
+    /// Whether the membership in force is committed and not joint: no change of it is under way.
+    pub fn settled(&self) -> bool {
+        let membership = self.replica.membership();
+        membership.outgoing.is_none() && membership == self.replica.committed_membership()
+    }
+
     /// Whether this replica was a member and, as far as is committed, is none any more.
     pub fn removed(&self) -> bool {
         self.told_removed || self.has_left(self.replica.id())
@@ -329,9 +335,8 @@ impl Core {
         }
         let membership = self.replica.membership();
         let nothing_to_do = membership.members.len() == membership.voters.len()
-            || membership.voters.len() >= VOTERS_MAX
-            || membership.outgoing.is_some();
-        if nothing_to_do || membership != self.replica.committed_membership() {
+            || membership.voters.len() >= VOTERS_MAX;
+        if nothing_to_do || !self.settled() {
             return;
         }
         let last = self.replica.last().index.0;

@@ -10,6 +10,8 @@ use super::{ClientError, Connection, ConnectionString};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Long commands (hashing a large collection, dropping one) answer within this.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Whether a member leads it knows at once; one that does not say so by then is passed over.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long commands look for a primary and are repeated, unless said otherwise.
 const PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
 /// Between two rounds of asking every known member who is primary.
@@ -21,6 +23,7 @@ pub(crate) struct Client {
     known: BTreeSet<String>,
     primary: Option<Connection>,
     patience: Duration,
+    reply_timeout: Duration,
     /// The replica-set name that every member must bear, when one was asked for.
     replica_set: Option<String>,
     session: RawDocumentBuf,
@@ -36,6 +39,7 @@ impl Client {
             seeds,
             primary: None,
             patience: PATIENCE_DEFAULT,
+            reply_timeout: REPLY_TIMEOUT,
             replica_set: connection_string.replica_set.clone(),
             session: rawdoc! { "id": bson::Binary::from(bson::Uuid::new()) },
             transaction_number: 0,
@@ -45,6 +49,12 @@ impl Client {
     /// Looks for a primary, and repeats commands, for at most this long.
     pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Waits for the answer to a command at most this long; then the member counts as lost.
+    pub(crate) fn with_reply_timeout(mut self, timeout: Duration) -> Self {
+        self.reply_timeout = timeout;
         self
     }
 
@@ -60,9 +70,10 @@ impl Client {
     pub(crate) fn any_member(&self) -> Result<Connection, ClientError> {
         let mut last = None;
         for host in &self.known {
-            match Connection::open(host, CONNECT_TIMEOUT, REPLY_TIMEOUT).and_then(
+            match Connection::open(host, CONNECT_TIMEOUT, HELLO_TIMEOUT).and_then(
                 |mut connection| {
                     connection.hello()?;
+                    connection.set_reply_timeout(self.reply_timeout)?;
                     Ok(connection)
                 },
             ) {
@@ -143,8 +154,9 @@ impl Client {
 
     /// Asks one member; its connection if it is the primary. What it says of the others is remembered.
     fn ask(&mut self, host: &str) -> Result<Option<Connection>, ClientError> {
-        let mut connection = Connection::open(host, CONNECT_TIMEOUT, REPLY_TIMEOUT)?;
+        let mut connection = Connection::open(host, CONNECT_TIMEOUT, HELLO_TIMEOUT)?;
         let hello = connection.hello()?;
+        connection.set_reply_timeout(self.reply_timeout)?;
         let found = hello.get_str("setName").unwrap_or_default();
         if let Some(expected) = self
             .replica_set

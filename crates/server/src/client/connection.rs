@@ -49,6 +49,14 @@ impl Connection {
         Err(network(last))
     }
 
+    /// From now on answers have this long to come.
+    pub(crate) fn set_reply_timeout(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        self.stream
+            .set_read_timeout(Some(timeout))
+            .and_then(|()| self.stream.set_write_timeout(Some(timeout)))
+            .map_err(|error| network_error(&self.address, &error))
+    }
+
     /// Who is at the other end.
     pub(crate) fn address(&self) -> &str {
         &self.address

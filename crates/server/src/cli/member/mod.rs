@@ -10,6 +10,7 @@ mod remove;
 mod transfer;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 
@@ -52,13 +53,18 @@ pub(crate) fn run(command: &MemberCommand) -> Result<ExitCode, CliError> {
     }
 }
 
-/// The codes of refusals, whose message is a sentence for the operator: no such member, not in this membership, another
-/// change under way.
-const REFUSALS: [i32; 3] = [74, 103, 109];
+/// The codes of refusals, whose message is a sentence for the operator: no such member, not with this membership.
+const REFUSALS: [i32; 2] = [74, 103];
+/// The code of an answer that says: under way, ask again.
+const UNDER_WAY: i32 = 262;
+/// The leader answers sooner, be it that the change is under way; one that does not is cut off or frozen.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The conversation with the leader that one change is.
 struct Conversation {
     client: Client,
+    /// How long a change may take.
+    patience: Duration,
     json: bool,
 }
 
@@ -71,7 +77,8 @@ struct Cluster {
 impl Conversation {
     fn new(args: &ChangeArgs) -> Conversation {
         Conversation {
-            client: args.cluster.client(),
+            client: args.cluster.client().with_reply_timeout(REPLY_TIMEOUT),
+            patience: Duration::from_secs(args.cluster.wait),
             json: args.json,
         }
     }
@@ -92,16 +99,27 @@ impl Conversation {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Runs a command on the leader, asking again for as long as members change roles.
+    /// Runs a command on the leader, asking again for as long as members change roles and while it is under way.
     fn ask(&mut self, command: &RawDocument) -> Result<RawDocumentBuf, CliError> {
-        self.client
-            .run("admin", command)
-            .map_err(|error| match error {
-                ClientError::Command { code, message, .. } if REFUSALS.contains(&code) => {
-                    CliError::Failed(message)
+        let deadline = Instant::now() + self.patience;
+        loop {
+            return match self.client.run("admin", command) {
+                Ok(reply) => Ok(reply),
+                Err(ClientError::Command { code, message, .. }) if code == UNDER_WAY => {
+                    if Instant::now() < deadline {
+                        continue;
+                    }
+                    let seconds = self.patience.as_secs();
+                    Err(CliError::Failed(format!(
+                        "not finished after {seconds} s: {message}; see `cstore status`, and give the command again"
+                    )))
                 }
-                error => error.into(),
-            })
+                Err(ClientError::Command { code, message, .. }) if REFUSALS.contains(&code) => {
+                    Err(CliError::Failed(message))
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
     }
 
     fn cluster(&mut self) -> Result<Cluster, CliError> {

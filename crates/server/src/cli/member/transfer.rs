@@ -39,7 +39,7 @@ pub(super) fn run(args: &TransferArgs) -> Result<ExitCode, CliError> {
     }
     conversation.ask(&command)?;
     // Asked of whoever leads now.
-    conversation.client = args.change.cluster.client();
+    conversation = Conversation::new(&args.change);
     let after = conversation.cluster()?;
     let leads = after
         .leader

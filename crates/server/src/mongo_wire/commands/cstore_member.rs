@@ -2,10 +2,11 @@
 //! `cstoreTransferLeadership {from, to}`.
 //!
 //! Only the leader carries them out; any other member answers that it is not primary. Each may be asked again after an
-//! answer got lost: what is done already is a success. A leader that is to be removed first hands over, and leaves the
+//! answer got lost, and is to be after `ExceededTimeLimit`: what is done already is a success. A leader that is to be removed first hands over, and leaves the
 //! removal to its successor.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::RawBsonRef;
@@ -14,7 +15,7 @@ use node::{
     VOTERS_MAX,
 };
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Command, Running};
 use crate::mongo_wire::cluster_status;
@@ -26,11 +27,10 @@ use crate::mongo_wire::server::Server;
 use crate::mongo_wire::values;
 use crate::mongo_wire::write_path::settle;
 
-/// How long another member has to take over.
-const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a change waits for the one before it.
-const EARLIER_CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-const EARLIER_CHANGE_PERIOD: Duration = Duration::from_millis(20);
+/// How long a command waits for what it asked for; then it says that it is under way, and is to be asked again. Whoever
+/// asks thus notices soon when this member is cut off.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const RETRY_PERIOD: Duration = Duration::from_millis(20);
 /// Most members that one command names.
 const NAMED_MAX: usize = 64;
 
@@ -73,7 +73,7 @@ fn run_remove<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
         let server = invocation.server;
         let named = named(invocation)?;
-        let status = leading(server)?;
+        let status = settled(server).await?;
         let (remove, gone): (BTreeSet<NodeId>, BTreeSet<NodeId>) = named
             .into_iter()
             .partition(|id| status.membership.members.contains_key(id));
@@ -104,7 +104,7 @@ fn run_promote<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
         let server = invocation.server;
         let id = one(invocation, "member")?.ok_or_else(|| invocation.request.missing("member"))?;
-        let status = leading(server)?;
+        let status = settled(server).await?;
         require_member(&status, id)?;
         let already = status.membership.voters.contains(&id);
         let mut fields = DocumentWriter::new();
@@ -166,12 +166,33 @@ fn id_of(field: &str, value: RawBsonRef<'_>) -> Result<NodeId, Failure> {
 }
 
 /// The status of this member, if it leads.
-fn leading(server: &Server) -> Result<std::sync::Arc<NodeStatus>, Failure> {
+fn leading(server: &Server) -> Result<Arc<NodeStatus>, Failure> {
     let status = server.node.status();
     match status.writable {
         true => Ok(status),
         false => Err(Failure::not_primary()),
     }
+}
+
+/// The status of this member, if it leads, once no change is under way: one that is not committed may still come to nothing.
+async fn settled(server: &Server) -> Result<Arc<NodeStatus>, Failure> {
+    let give_up = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        let status = leading(server)?;
+        if status.settled {
+            return Ok(status);
+        }
+        if Instant::now() >= give_up {
+            return Err(under_way(
+                "a change of the members is not finished, most likely because a majority cannot be reached",
+            ));
+        }
+        sleep(RETRY_PERIOD).await;
+    }
+}
+
+fn under_way(text: impl Into<String>) -> Failure {
+    Failure::new(Code::ExceededTimeLimit, text)
 }
 
 fn require_member(status: &NodeStatus, id: NodeId) -> Result<(), Failure> {
@@ -218,7 +239,7 @@ fn require_successor(status: &NodeStatus, to: NodeId) -> Result<(), Failure> {
 
 /// Hands the lead to one of those that stay.
 async fn give_up_lead(
-    server: &std::sync::Arc<Server>,
+    server: &Arc<Server>,
     status: &NodeStatus,
     remove: &BTreeSet<NodeId>,
 ) -> Result<(), Failure> {
@@ -269,26 +290,21 @@ async fn hand_over(server: &Server, to: Option<NodeId>) -> Result<(), Failure> {
             }
         }
     };
-    match timeout(TRANSFER_TIMEOUT, moved).await {
-        Ok(()) => Ok(()),
-        Err(_) => Err(refused(match to {
-            Some(to) => format!(
-                "member {} did not take over within {} s; is it reachable, and is its log close to the leader's? \
-                 see `cstore status`",
-                to.0,
-                TRANSFER_TIMEOUT.as_secs()
-            ),
-            None => format!(
-                "no member took over within {} s; see `cstore status`",
-                TRANSFER_TIMEOUT.as_secs()
-            ),
-        })),
+    match (timeout(ANSWER_TIMEOUT, moved).await, to) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), Some(to)) => Err(under_way(format!(
+            "member {} has not taken over yet: it must be reachable and its log close to the leader's",
+            to.0
+        ))),
+        (Err(_), None) => Err(under_way(
+            "no member has taken over yet: one must be reachable and its log close to the leader's",
+        )),
     }
 }
 
-/// Makes a change, waiting for one that is under way. Returns the index at which it is in force for good.
+/// Makes a change. Returns the index at which it is in force for good.
 async fn change_members(server: &Server, change: MembershipChange) -> Result<u64, Failure> {
-    let give_up = Instant::now() + EARLIER_CHANGE_TIMEOUT;
+    let give_up = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let (sender, receiver) = oneshot::channel();
         server.node.change_membership(
@@ -298,11 +314,19 @@ async fn change_members(server: &Server, change: MembershipChange) -> Result<u64
                 let _ = sender.send(outcome);
             }),
         );
-        match receiver.await.unwrap_or(MembershipOutcome::Stopping) {
+        let Ok(outcome) = timeout_at(give_up, receiver).await else {
+            return Err(under_way(
+                "the change is in the leader's log and a majority has not confirmed it yet",
+            ));
+        };
+        match outcome.unwrap_or(MembershipOutcome::Stopping) {
             MembershipOutcome::Applied { index } => return Ok(index),
             MembershipOutcome::Refused(
                 MembershipRefusal::ChangeInProgress | MembershipRefusal::LeaderNotReady,
-            ) if Instant::now() < give_up => sleep(EARLIER_CHANGE_PERIOD).await,
+            ) if Instant::now() < give_up => sleep(RETRY_PERIOD).await,
+            MembershipOutcome::Refused(
+                refusal @ (MembershipRefusal::ChangeInProgress | MembershipRefusal::LeaderNotReady),
+            ) => return Err(under_way(refusal.to_string())),
             MembershipOutcome::Refused(refusal) => return Err(explain(server, refusal)),
             MembershipOutcome::NotLeader { .. } => {
                 settle(server).await;
@@ -331,17 +355,6 @@ async fn change_members(server: &Server, change: MembershipChange) -> Result<u64
 /// What the operator is told of a refusal: why, and what to do.
 fn explain(server: &Server, refusal: MembershipRefusal) -> Failure {
     let text = match refusal {
-        MembershipRefusal::ChangeInProgress => {
-            let reason = "another change of the members is not finished, most likely because a majority cannot be \
-                          reached; see `cstore status`";
-            return Failure::new(Code::ConfigurationInProgress, reason);
-        }
-        MembershipRefusal::LeaderNotReady => {
-            return Failure::new(
-                Code::ConfigurationInProgress,
-                "the leader has just been elected and is not ready yet; try again",
-            );
-        }
         MembershipRefusal::UnknownMember(id) => {
             return require_member(&server.node.status(), id)
                 .err()

@@ -78,7 +78,6 @@ codes! {
     ShutdownInProgress = 91,
     UnsatisfiableWriteConcern = 100,
     NewReplicaSetConfigurationIncompatible = 103,
-    ConfigurationInProgress = 109,
     WriteConflict = 112,
     CommandNotSupported = 115,
     ConflictingOperationInProgress = 117,

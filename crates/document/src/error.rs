@@ -42,6 +42,8 @@ pub enum ErrorKind {
     InvalidPipelineOperator,
     /// 171: two arrays in one compound key.
     CannotIndexParallelArrays,
+    /// 241: a value cannot be converted.
+    ConversionFailure,
     /// 10334: a document above 16 MiB.
     BsonObjectTooLarge,
     /// 292: a stage needs more memory than it may use.
@@ -73,6 +75,7 @@ impl ErrorKind {
             ErrorKind::CommandNotSupported => 115,
             ErrorKind::InvalidPipelineOperator => 168,
             ErrorKind::CannotIndexParallelArrays => 171,
+            ErrorKind::ConversionFailure => 241,
             ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed => 292,
             ErrorKind::BsonObjectTooLarge => 10334,
             ErrorKind::Location(code) => code,

@@ -13,6 +13,7 @@
 pub use bson;
 
 pub mod aggregation;
+pub mod context;
 mod display;
 pub mod error;
 pub mod expression;
@@ -28,4 +29,5 @@ mod testing;
 pub mod update;
 pub mod validate;
 
+pub use context::Context;
 pub use error::{DocumentError, ErrorKind};

@@ -7,13 +7,13 @@
 
 use bson::raw::{RawArrayBuf, RawBson, RawDocumentBuf};
 use bson::{Bson, Document};
-use document::DocumentError;
 use document::aggregation::Pipeline;
 use document::expression::Expression;
 use document::filter::Filter;
 use document::projection::Projection;
 use document::sort::{SortSpec, Sorter};
 use document::update::{Update, UpdateContext, matched_element};
+use document::{Context, DocumentError};
 use std::fs;
 use std::path::Path;
 
@@ -68,6 +68,11 @@ fn show_all(documents: &[RawDocumentBuf]) -> String {
     documents.iter().map(show_raw).collect::<Vec<_>>().join(" ")
 }
 
+/// A fixed time and seed.
+fn context() -> Context {
+    Context::at(NOW_MS, 1)
+}
+
 struct Script {
     documents: Vec<RawDocumentBuf>,
     filter: RawDocumentBuf,
@@ -92,7 +97,7 @@ impl Script {
                 .collect(),
             _ => panic!("array filters are an array"),
         };
-        Update::parse(&parse_raw(update), &filters)
+        Update::parse_in(&parse_raw(update), &filters, &context())
     }
 
     fn answer(&self, command: &str, argument: &str) -> Result<String, DocumentError> {
@@ -123,14 +128,17 @@ impl Script {
                 show_all(&sorter.finish())
             }
             "evaluate" => {
-                let expression = Expression::parse(parse_raw(argument).as_raw_bson_ref())?;
+                let expression = {
+                    let written = parse_raw(argument);
+                    Expression::parse(written.as_raw_bson_ref(), &context())?
+                };
                 match expression.evaluate(first)? {
                     Some(value) => show(&Bson::try_from(value.into_owned()).expect("well-formed")),
                     None => "missing".to_owned(),
                 }
             }
             "aggregate" => {
-                let pipeline = Pipeline::parse(&parse_stages(argument))?;
+                let pipeline = Pipeline::parse(&parse_stages(argument), &context())?;
                 let input = self.documents.clone().into_iter().map(Ok);
                 let output: Result<Vec<_>, _> = pipeline.run(Box::new(input)).collect();
                 show_all(&output?)
@@ -149,7 +157,7 @@ fn parse_stages(json: &str) -> RawArrayBuf {
 }
 
 fn split(argument: &str) -> Result<String, DocumentError> {
-    let (leading, rest) = Pipeline::parse(&parse_stages(argument))?.split_leading()?;
+    let (leading, rest) = Pipeline::parse(&parse_stages(argument), &context())?.split_leading()?;
     let sort: Vec<&str> = leading
         .sort
         .iter()

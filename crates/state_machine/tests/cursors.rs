@@ -58,6 +58,7 @@ fn a_missing_collection_is_empty() {
         skip: 0,
         limit: None,
         hint: None,
+        context: document::Context::at(0, 1),
         interrupt: Interrupt::never(),
     };
     assert_eq!(snapshot.count(count).unwrap(), 0);
@@ -122,6 +123,7 @@ fn an_interrupt_stops_scans_sorts_counts_and_pipelines() {
         skip: 0,
         limit: None,
         hint: None,
+        context: document::Context::at(0, 1),
         interrupt: after(3),
     };
     assert!(is_interrupted(&snapshot.count(count)));
@@ -133,6 +135,7 @@ fn an_interrupt_stops_scans_sorts_counts_and_pipelines() {
             .map(bson::RawBson::Document)
             .collect(),
         hint: None,
+        context: document::Context::at(0, 1),
         interrupt: after(3),
     };
     assert!(is_interrupted(&rows(snapshot.aggregate(pipeline))));

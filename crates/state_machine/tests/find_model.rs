@@ -356,6 +356,7 @@ proptest! {
                 skip: find.2,
                 limit: find.3,
                 hint: None,
+                context: document::Context::at(0, 1),
                 interrupt: Interrupt::never(),
             });
             prop_assert_eq!(count.unwrap(), found.len() as u64);

@@ -118,6 +118,7 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
                 skip: 0,
                 limit: None,
                 hint: None,
+                context: document::Context::at(0, 1),
                 interrupt: Interrupt::never(),
             };
             let explained = Explained::Count(request.clone());
@@ -131,6 +132,7 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
                 key: key.as_str().unwrap().to_owned(),
                 filter: raw(&document(parse_json(rest).0)),
                 hint: None,
+                context: document::Context::at(0, 1),
                 interrupt: Interrupt::never(),
             };
             let values = database.reader().snapshot().distinct(request)?;
@@ -196,6 +198,7 @@ fn aggregate(database: &Database, text: &str) -> Result<String, QueryError> {
         namespace: namespace(),
         pipeline: stages.collect(),
         hint: None,
+        context: document::Context::at(0, 1),
         interrupt: Interrupt::never(),
     };
     let tree = plan(database, Explained::Aggregate(request.clone()))?;

@@ -41,7 +41,7 @@ pub(super) fn split(pipeline: &Pipeline) -> Result<(LeadingFind, Pipeline), Docu
     }
     let filter_document = conjunction(&filters);
     let leading = LeadingFind {
-        filter: Filter::parse(&filter_document)?,
+        filter: Filter::parse_in(&filter_document, &pipeline.context)?,
         filter_document,
         sort,
         skip,
@@ -50,6 +50,7 @@ pub(super) fn split(pipeline: &Pipeline) -> Result<(LeadingFind, Pipeline), Docu
     };
     let rest = Pipeline {
         stages: pipeline.stages[taken..].to_vec(),
+        context: pipeline.context.clone(),
     };
     Ok((leading, rest))
 }

@@ -4,7 +4,7 @@
 //! the one in `accumulators`. Stages that hold documents (`$sort`, `$group`) stop with an error at
 //! [`MEMORY_BYTES_MAX`]. Nothing depends on a clock, on chance or on the order of hashing.
 
-mod accumulators;
+pub(crate) mod accumulators;
 mod assign;
 mod leading;
 mod stages;
@@ -16,7 +16,8 @@ use std::sync::Arc;
 use bson::raw::{RawArray, RawBsonRef};
 use bson::{Bson, RawDocumentBuf};
 
-use crate::{DocumentError, filter::Filter, raw, sort::SortSpec};
+use crate::{Context, DocumentError, filter::Filter, raw, sort::SortSpec};
+pub(crate) use accumulators::Accumulator;
 use stages::Stage;
 
 /// What a stage may hold at once.
@@ -30,6 +31,7 @@ pub type DocumentStream = Box<dyn Iterator<Item = Result<RawDocumentBuf, Documen
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     stages: Vec<Arc<Stage>>,
+    context: Context,
 }
 
 /// What a planner can do in place of the first stages: filter, then sort, then skip, then limit.
@@ -61,8 +63,8 @@ pub struct CountShape {
 }
 
 impl Pipeline {
-    /// Parses the `pipeline` array.
-    pub fn parse(stages: &RawArray) -> Result<Pipeline, DocumentError> {
+    /// Parses the `pipeline` array; what its expressions may know is in `context`.
+    pub fn parse(stages: &RawArray, context: &Context) -> Result<Pipeline, DocumentError> {
         let mut parsed = Vec::new();
         for stage in raw::members(stages) {
             let RawBsonRef::Document(stage) = stage else {
@@ -70,9 +72,12 @@ impl Pipeline {
                     "Each element of the 'pipeline' array must be an object",
                 ));
             };
-            parsed.push(Arc::new(stages::parse(stage)?));
+            parsed.push(Arc::new(stages::parse(stage, context)?));
         }
-        Ok(Pipeline { stages: parsed })
+        Ok(Pipeline {
+            stages: parsed,
+            context: context.clone(),
+        })
     }
 
     /// Whether there are no stages.

@@ -9,7 +9,7 @@ use bson::{Bson, Document, doc, rawdoc};
 use proptest::prelude::*;
 
 use super::{DocumentStream, Pipeline};
-use crate::{DocumentError, ErrorKind};
+use crate::{Context, DocumentError, ErrorKind};
 
 fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).expect("names without NUL")
@@ -20,7 +20,7 @@ fn parse(stages: &[Document]) -> Pipeline {
     for stage in stages {
         array.push(raw(stage));
     }
-    Pipeline::parse(&array).expect("valid")
+    Pipeline::parse(&array, &Context::at(0, 1)).expect("valid")
 }
 
 fn input(documents: &[Document]) -> DocumentStream {

@@ -193,6 +193,170 @@ pub(crate) fn divide(left: Decimal, right: Decimal) -> Decimal {
     }
 }
 
+/// The remainder of left ÷ right with the sign of left; NaN where there is none.
+pub(crate) fn remainder(left: Decimal, right: Decimal) -> Decimal {
+    let (
+        Decimal::Finite {
+            negative,
+            coefficient: dividend,
+            exponent: dividend_exponent,
+        },
+        Decimal::Finite {
+            coefficient: divisor,
+            exponent: divisor_exponent,
+            ..
+        },
+    ) = (left, right)
+    else {
+        return match (left, right) {
+            (Decimal::Finite { .. }, Decimal::Infinity { .. }) => left,
+            _ => Decimal::NaN,
+        };
+    };
+    if divisor == 0 {
+        return Decimal::NaN;
+    }
+    let finite = |coefficient, exponent| Decimal::Finite {
+        negative,
+        coefficient,
+        exponent,
+    };
+    let apart = dividend_exponent - divisor_exponent;
+    if apart >= 0 {
+        let scale = power_of_ten_modulo(apart.unsigned_abs(), divisor);
+        let rest = multiply_modulo(dividend % divisor, scale, divisor);
+        return finite(rest, divisor_exponent);
+    }
+    let scaled = 10u128
+        .checked_pow(apart.unsigned_abs())
+        .and_then(|scale| divisor.checked_mul(scale));
+    match scaled {
+        Some(scaled) => finite(dividend % scaled, dividend_exponent),
+        None => left,
+    }
+}
+
+fn power_of_ten_modulo(power: u32, modulus: u128) -> u128 {
+    (0..power).fold(1 % modulus, |scale, _| multiply_modulo(scale, 10, modulus))
+}
+
+/// left × right modulo `modulus`, which is below 2^127.
+fn multiply_modulo(mut left: u128, mut right: u128, modulus: u128) -> u128 {
+    let mut product = 0;
+    left %= modulus;
+    while right > 0 {
+        if right & 1 == 1 {
+            product = (product + left) % modulus;
+        }
+        left = (left << 1) % modulus;
+        right >>= 1;
+    }
+    product
+}
+
+/// What to do with the digits that rounding drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    HalfEven,
+    TowardsZero,
+    Down,
+    Up,
+}
+
+/// The decimal with at most `places` digits behind the point (before it when negative).
+pub(crate) fn round_to(decimal: Decimal, places: i32, rounding: Rounding) -> Decimal {
+    let Decimal::Finite {
+        negative,
+        coefficient,
+        exponent,
+    } = decimal
+    else {
+        return decimal;
+    };
+    let dropped = -places - exponent;
+    if dropped <= 0 {
+        return decimal;
+    }
+    let (kept, rest, half) = match 10u128.checked_pow(dropped.unsigned_abs()) {
+        Some(scale) => (coefficient / scale, coefficient % scale, scale / 2),
+        None => (0, coefficient, u128::MAX),
+    };
+    let up = match rounding {
+        Rounding::HalfEven => rest > half || rest == half && kept % 2 == 1,
+        Rounding::TowardsZero => false,
+        Rounding::Down => negative && rest > 0,
+        Rounding::Up => !negative && rest > 0,
+    };
+    let kept = kept + u128::from(up);
+    round(negative, digits_of(kept), -places, -places)
+}
+
+/// The square root of a decimal that is not negative, correct to the last digit but one.
+pub(crate) fn square_root(decimal: Decimal) -> Decimal {
+    let Decimal::Finite {
+        coefficient,
+        exponent,
+        ..
+    } = decimal
+    else {
+        return decimal;
+    };
+    if coefficient == 0 {
+        return zero(false, exponent / 2);
+    }
+    // An even exponent halves; the significand is within the range of doubles.
+    let odd = exponent.rem_euclid(2);
+    let significand = Decimal::Finite {
+        negative: false,
+        coefficient,
+        exponent: odd,
+    };
+    let estimate = (coefficient as f64 * 10f64.powi(odd)).sqrt();
+    let half = Decimal::Finite {
+        negative: false,
+        coefficient: 5,
+        exponent: -1,
+    };
+    let mut root = from_double(estimate, 17);
+    for _ in 0..3 {
+        root = multiply(add(root, divide(significand, root)), half);
+    }
+    let root = normalized(root);
+    match root {
+        Decimal::Finite {
+            negative,
+            coefficient,
+            exponent: root_exponent,
+        } => Decimal::Finite {
+            negative,
+            coefficient,
+            exponent: root_exponent + (exponent - odd) / 2,
+        },
+        other => other,
+    }
+}
+
+/// Without trailing zeros behind the point.
+pub(crate) fn normalized(decimal: Decimal) -> Decimal {
+    let Decimal::Finite {
+        negative,
+        mut coefficient,
+        mut exponent,
+    } = decimal
+    else {
+        return decimal;
+    };
+    while exponent < 0 && coefficient != 0 && coefficient.is_multiple_of(10) {
+        coefficient /= 10;
+        exponent += 1;
+    }
+    Decimal::Finite {
+        negative,
+        coefficient,
+        exponent,
+    }
+}
+
 fn divide_finite(negative: bool, dividend: u128, divisor: u128, preferred: i32) -> Decimal {
     let mut quotient: Vec<u8> = digits_of(dividend / divisor);
     quotient.reverse();

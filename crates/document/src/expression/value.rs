@@ -45,7 +45,7 @@ impl Value<'_> {
 }
 
 /// Whether the value is missing, null or undefined.
-pub(super) fn is_nullish(value: &Option<Value<'_>>) -> bool {
+pub(crate) fn is_nullish(value: &Option<Value<'_>>) -> bool {
     match value {
         None => true,
         Some(value) => matches!(value.as_ref(), RawBsonRef::Null | RawBsonRef::Undefined),

@@ -13,8 +13,12 @@ mod pattern;
 mod tests;
 
 pub use bounds::{IndexBounds, Interval};
+pub(crate) use operators::element_type;
+pub(crate) use pattern::Pattern;
 
+use crate::context::Context;
 use crate::error::DocumentError;
+use crate::expression::Expression;
 use crate::order;
 use crate::path::{LeafArrays, Path};
 use crate::validate;
@@ -78,6 +82,15 @@ enum Node {
     Not(Box<Node>),
     Test(Path, Box<dyn Predicate>),
     Always(bool),
+    /// `$expr`.
+    Expression(Box<Expression>),
+    /// A condition of several tests on what stands at a path.
+    Custom(Box<dyn Condition>),
+}
+
+/// A condition on a whole document that is no combination of the others.
+trait Condition: std::fmt::Debug + Send + Sync {
+    fn holds(&self, document: &RawDocument) -> bool;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,16 +102,26 @@ enum ValueForm {
 }
 
 impl Filter {
-    /// Parses a query document; errors are worded as MongoDB's.
+    /// As [`Filter::parse_in`], where expressions know nothing besides the document.
     pub fn parse(query: &RawDocument) -> Result<Filter, DocumentError> {
+        Filter::parse_in(query, &Context::none())
+    }
+
+    /// Parses a query document; errors are worded as MongoDB's. What its expressions may know is in `context`.
+    pub fn parse_in(query: &RawDocument, context: &Context) -> Result<Filter, DocumentError> {
         validate::well_formed(query, validate::REQUEST_NESTING_MAX)?;
         Ok(Filter {
-            root: Arc::new(parse::document(query, parse::Level::Document)?),
+            root: Arc::new(parse::document(query, parse::Place::document(context))?),
         })
     }
 
-    /// Whether `document` satisfies the query.
+    /// Whether `document` satisfies the query. A document over which an expression fails does not.
     pub fn matches(&self, document: &RawDocument) -> bool {
+        self.try_matches(document).unwrap_or(false)
+    }
+
+    /// Whether `document` satisfies the query; fails where an expression of the query does.
+    pub fn try_matches(&self, document: &RawDocument) -> Result<bool, DocumentError> {
         self.root.matches(document)
     }
 
@@ -186,7 +209,9 @@ impl ValueFilter {
     pub fn matches(&self, value: RawBsonRef<'_>) -> bool {
         match self.form {
             ValueForm::Operators => self.root.matches_value(value),
-            ValueForm::Fields => as_document(value).is_some_and(|fields| self.root.matches(fields)),
+            ValueForm::Fields => {
+                as_document(value).is_some_and(|fields| self.root.matches(fields).unwrap_or(false))
+            }
         }
     }
 }
@@ -201,26 +226,46 @@ fn as_document(value: RawBsonRef<'_>) -> Option<&RawDocument> {
 }
 
 impl Node {
-    fn matches(&self, document: &RawDocument) -> bool {
-        self.evaluate(&|path, predicate| {
-            path.any(document, predicate.leaf_arrays(), &mut |value| {
-                predicate.matches(value)
-            })
+    fn matches(&self, document: &RawDocument) -> Result<bool, DocumentError> {
+        Ok(match self {
+            Node::And(nodes) => {
+                for node in nodes {
+                    if !node.matches(document)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            Node::Or(nodes) => {
+                for node in nodes {
+                    if node.matches(document)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            Node::Not(node) => !node.matches(document)?,
+            Node::Test(path, predicate) => {
+                path.any(document, predicate.leaf_arrays(), &mut |value| {
+                    predicate.matches(value)
+                })
+            }
+            Node::Always(answer) => *answer,
+            Node::Expression(expression) => expression.holds(document)?,
+            Node::Custom(condition) => condition.holds(document),
         })
     }
 
     /// Puts every test to `value` itself.
     fn matches_value(&self, value: RawBsonRef<'_>) -> bool {
-        self.evaluate(&|_, predicate| predicate.matches(Some(value)))
-    }
-
-    fn evaluate(&self, test: &dyn Fn(&Path, &dyn Predicate) -> bool) -> bool {
         match self {
-            Node::And(nodes) => nodes.iter().all(|node| node.evaluate(test)),
-            Node::Or(nodes) => nodes.iter().any(|node| node.evaluate(test)),
-            Node::Not(node) => !node.evaluate(test),
-            Node::Test(path, predicate) => test(path, predicate.as_ref()),
+            Node::And(nodes) => nodes.iter().all(|node| node.matches_value(value)),
+            Node::Or(nodes) => nodes.iter().any(|node| node.matches_value(value)),
+            Node::Not(node) => !node.matches_value(value),
+            Node::Test(_, predicate) => predicate.matches(Some(value)),
             Node::Always(answer) => *answer,
+            // Conditions on documents do not stand among operators on values.
+            Node::Expression(_) | Node::Custom(_) => false,
         }
     }
 

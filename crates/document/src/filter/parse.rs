@@ -2,6 +2,7 @@
 
 use super::operators::{self, Operand};
 use super::{Node, ValueForm};
+use crate::context::Context;
 use crate::error::DocumentError;
 use crate::path::Path;
 use bson::raw::{RawBsonRef, RawDocument};
@@ -15,8 +16,25 @@ pub(super) enum Level {
     Member,
 }
 
+/// Where a document of conditions stands and what its expressions may know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'c> {
+    pub level: Level,
+    pub context: &'c Context,
+}
+
+impl<'c> Place<'c> {
+    /// A query on documents.
+    pub fn document(context: &'c Context) -> Place<'c> {
+        Place {
+            level: Level::Document,
+            context,
+        }
+    }
+}
+
 /// A document of conditions on fields, and of the operators that stand in place of a field.
-pub(super) fn document(query: &RawDocument, level: Level) -> Result<Node, DocumentError> {
+pub(super) fn document(query: &RawDocument, place: Place<'_>) -> Result<Node, DocumentError> {
     let mut conjuncts = Vec::new();
     for element in query.iter() {
         let (name, value) = element?;
@@ -25,7 +43,7 @@ pub(super) fn document(query: &RawDocument, level: Level) -> Result<Node, Docume
             let Some(parse) = operators::find_top_level(name) else {
                 return Err(unknown_top_level(name));
             };
-            conjuncts.push(parse(value, level)?);
+            conjuncts.push(parse(value, place)?);
         } else {
             conjuncts.push(field(name, value)?);
         }
@@ -83,7 +101,11 @@ pub(super) fn value_condition(
             Ok((field_operators(&path, conditions)?, ValueForm::Operators))
         }
         RawBsonRef::Document(conditions) => {
-            Ok((document(conditions, Level::Member)?, ValueForm::Fields))
+            let place = Place {
+                level: Level::Member,
+                context: &Context::none(),
+            };
+            Ok((document(conditions, place)?, ValueForm::Fields))
         }
         RawBsonRef::RegularExpression(_) => Ok((
             operators::regular_expression(&path, condition)?,

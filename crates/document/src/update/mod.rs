@@ -22,7 +22,7 @@ use bson::{Bson, RawDocumentBuf};
 use crate::aggregation::Pipeline;
 use crate::filter::Filter;
 use crate::raw::{DocumentWriter, elements, identical};
-use crate::{DocumentError, ErrorKind, display, order, validate};
+use crate::{Context, DocumentError, ErrorKind, display, order, validate};
 pub use positional::matched_element;
 
 use array_filters::ArrayFilters;
@@ -63,10 +63,19 @@ struct Modifiers {
 }
 
 impl Update {
-    /// Parses a replacement document, a document of modifiers or a pipeline.
+    /// As [`Update::parse_in`], where the expressions of a pipeline know nothing besides the document.
     pub fn parse<'a>(
         update: impl Into<RawBsonRef<'a>>,
         array_filters: &[RawDocumentBuf],
+    ) -> Result<Update, DocumentError> {
+        Update::parse_in(update, array_filters, &Context::none())
+    }
+
+    /// Parses a replacement document, a document of modifiers or a pipeline.
+    pub fn parse_in<'a>(
+        update: impl Into<RawBsonRef<'a>>,
+        array_filters: &[RawDocumentBuf],
+        context: &Context,
     ) -> Result<Update, DocumentError> {
         let update = update.into();
         let filters = ArrayFilters::parse(array_filters)?;
@@ -78,7 +87,7 @@ impl Update {
                         "arrayFilters may not be specified for pipeline-style updates",
                     ));
                 }
-                let body = Body::Pipeline(pipeline::parse(stages)?);
+                let body = Body::Pipeline(pipeline::parse(stages, context)?);
                 return Ok(Update { body });
             }
             _ => {

@@ -5,7 +5,7 @@ use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
 use crate::aggregation::Pipeline;
 use crate::raw::{self, DocumentWriter, elements};
-use crate::{DocumentError, ErrorKind, display, order, validate};
+use crate::{Context, DocumentError, ErrorKind, display, order, validate};
 
 /// Stages an update may have.
 const STAGES: &[&str] = &[
@@ -17,8 +17,8 @@ const STAGES: &[&str] = &[
     "$unset",
 ];
 
-pub(super) fn parse(stages: &RawArray) -> Result<Pipeline, DocumentError> {
-    let pipeline = Pipeline::parse(stages)?;
+pub(super) fn parse(stages: &RawArray, context: &Context) -> Result<Pipeline, DocumentError> {
+    let pipeline = Pipeline::parse(stages, context)?;
     for stage in raw::members(stages) {
         let name = match stage {
             RawBsonRef::Document(stage) => elements(stage).next().map(|field| field.name),

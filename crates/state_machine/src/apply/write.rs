@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bson::{Bson, RawBson, RawDocument, RawDocumentBuf};
-use document::DocumentError;
 use document::filter::Filter;
 use document::update::{Update, UpdateContext, matched_element};
+use document::{Context, DocumentError};
 use storage_engine::Slice;
 
 use super::overlay::Overlay;
@@ -68,6 +68,8 @@ fn execute(
     operation: Operation,
     now_ms: i64,
 ) -> Result<StatementResult, Stop> {
+    // Time and seed come with the command, so that every replica computes the same.
+    let context = Context::at(now_ms, now_ms as u64);
     match operation {
         Operation::Insert { document } => {
             let collection = ddl::ensure_collection(overlay, namespace)?;
@@ -84,9 +86,9 @@ fn execute(
             image,
         } => {
             let statement = UpdateStatement {
-                filter: Filter::parse(&filter)?,
+                filter: Filter::parse_in(&filter, &context.clone().without_random())?,
                 filter_document: filter,
-                update: Update::parse(update.as_raw_bson_ref(), &array_filters)?,
+                update: Update::parse_in(update.as_raw_bson_ref(), &array_filters, &context)?,
                 candidates,
                 multi,
                 upsert,
@@ -103,7 +105,7 @@ fn execute(
         } => delete(
             overlay,
             namespace,
-            &Filter::parse(&filter)?,
+            &Filter::parse_in(&filter, &context.without_random())?,
             &candidates,
             multi,
             image,
@@ -165,7 +167,7 @@ fn matching(overlay: &Overlay<'_>, filter: &Filter, key: &[u8]) -> Result<Option
     let Some(stored) = overlay.get(key).or_fault()? else {
         return Ok(None);
     };
-    let matches = filter.matches(raw(&stored)?);
+    let matches = filter.try_matches(raw(&stored)?)?;
     Ok(matches.then_some(stored))
 }
 

@@ -240,7 +240,12 @@ impl WritePlanner {
         }
         let snapshot = self.snapshot.clone().expect("asked for before");
         let limit = Some(SINGLE_CANDIDATES_MAX);
-        let search = change.search(&self.options.namespace, limit, &self.options.interrupt);
+        let search = change.search(
+            &self.options.namespace,
+            limit,
+            &self.options.interrupt,
+            environment.now_ms,
+        );
         let mut rows = match snapshot.find(search) {
             Err(QueryError::Command(error)) => {
                 self.finish_statement(StatementOutcome::Failed(error));
@@ -270,7 +275,12 @@ impl WritePlanner {
             Some(search) => search,
             none => {
                 let snapshot = self.snapshot.clone().expect("asked for before");
-                let request = change.search(&self.options.namespace, None, &self.options.interrupt);
+                let request = change.search(
+                    &self.options.namespace,
+                    None,
+                    &self.options.interrupt,
+                    environment.now_ms,
+                );
                 match snapshot.find(request) {
                     Err(QueryError::Command(error)) => {
                         self.finish_statement(StatementOutcome::Failed(error));

@@ -5,7 +5,7 @@
 
 use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
 use document::{
-    DocumentError, ErrorKind, filter::Filter, sort::SortSpec, update::Update, validate,
+    Context, DocumentError, ErrorKind, filter::Filter, sort::SortSpec, update::Update, validate,
 };
 
 use super::request::{
@@ -64,7 +64,7 @@ enum Action {
 impl Change {
     pub(super) fn from_update(statement: UpdateStatement) -> Result<Change, CommandError> {
         refuse_collation(statement.collation.as_deref())?;
-        let filter = Filter::parse(&statement.filter)?;
+        let filter = Filter::parse_in(&statement.filter, &checking())?;
         check_update(&statement.update, &statement.array_filters, statement.multi)?;
         if statement.multi && statement.sort.as_ref().is_some_and(|sort| !sort.is_empty()) {
             return Err(
@@ -92,7 +92,7 @@ impl Change {
 
     pub(super) fn from_delete(statement: DeleteStatement) -> Result<Change, CommandError> {
         refuse_collation(statement.collation.as_deref())?;
-        let filter = Filter::parse(&statement.filter)?;
+        let filter = Filter::parse_in(&statement.filter, &checking())?;
         Ok(Change {
             direct: is_direct(&filter, &statement.hint, statement.multi, &None),
             equality_paths: Vec::new(),
@@ -111,7 +111,7 @@ impl Change {
         request: FindAndModifyRequest,
     ) -> Result<Change, CommandError> {
         refuse_collation(request.collation.as_deref())?;
-        let filter = Filter::parse(&request.filter)?;
+        let filter = Filter::parse_in(&request.filter, &checking())?;
         check_sort(request.sort.as_deref())?;
         let sort = request.sort.filter(|sort| !sort.is_empty());
         let mut change = Change {
@@ -226,15 +226,22 @@ impl Change {
         namespace: &Namespace,
         limit: Option<u64>,
         interrupt: &Interrupt,
+        now_ms: i64,
     ) -> FindRequest {
         FindRequest {
             sort: self.sort.clone(),
             limit,
             hint: self.hint.clone(),
+            context: Context::at(now_ms, 0).without_random(),
             interrupt: interrupt.clone(),
             ..FindRequest::new(namespace.clone(), self.filter.clone())
         }
     }
+}
+
+/// Filters of writes are evaluated again when they are applied: no random numbers.
+fn checking() -> Context {
+    Context::checking().without_random()
 }
 
 /// The document to store: `_id` first, generated when missing, and valid.
@@ -300,7 +307,11 @@ fn check_update(
     array_filters: &[RawDocumentBuf],
     multi: bool,
 ) -> Result<(), CommandError> {
-    let parsed = Update::parse(update.as_raw_bson_ref(), array_filters)?;
+    let parsed = Update::parse_in(
+        update.as_raw_bson_ref(),
+        array_filters,
+        &Context::checking(),
+    )?;
     if multi && parsed.is_replacement() {
         return Err(DocumentError::failed_to_parse(
             "multi update is not supported for replacement-style update",

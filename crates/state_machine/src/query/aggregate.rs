@@ -24,7 +24,8 @@ pub(super) struct ParsedPipeline {
 
 impl ParsedPipeline {
     pub fn parse(request: AggregateRequest) -> Result<ParsedPipeline, QueryError> {
-        let (leading, rest) = Pipeline::parse(&request.pipeline)?.split_leading()?;
+        let (leading, rest) =
+            Pipeline::parse(&request.pipeline, &request.context)?.split_leading()?;
         let LeadingFind {
             filter,
             filter_document,

@@ -28,6 +28,7 @@ impl CountRequest {
             skip: self.skip,
             limit: self.limit,
             hint: self.hint,
+            context: self.context,
             interrupt: self.interrupt,
             ..FindRequest::new(self.namespace, self.filter)
         }

@@ -29,6 +29,7 @@ impl DistinctRequest {
     pub(super) fn into_find(self) -> FindRequest {
         FindRequest {
             hint: self.hint,
+            context: self.context,
             interrupt: self.interrupt,
             ..FindRequest::new(self.namespace, self.filter)
         }

@@ -37,7 +37,7 @@ pub(super) struct PlannedFind {
 
 impl ParsedFind {
     pub fn parse(request: FindRequest) -> Result<ParsedFind, QueryError> {
-        let filter = Filter::parse(&request.filter)?;
+        let filter = Filter::parse_in(&request.filter, &request.context)?;
         let sort = request.sort.as_deref().map(SortSpec::parse).transpose()?;
         let projection = request
             .projection

@@ -2,7 +2,7 @@
 //! client; parsing them is part of the read, so that its errors come back as the read's own.
 
 use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf};
-use document::{DocumentError, ErrorKind};
+use document::{Context, DocumentError, ErrorKind};
 use storage_engine::StorageFault;
 
 use super::{Interrupt, InterruptReason};
@@ -98,6 +98,8 @@ pub struct FindRequest {
     pub projection: Option<RawDocumentBuf>,
     /// The index to use.
     pub hint: Option<Hint>,
+    /// What expressions may know besides the documents.
+    pub context: Context,
     /// Asked before every step.
     pub interrupt: Interrupt,
 }
@@ -113,6 +115,7 @@ impl FindRequest {
             limit: None,
             projection: None,
             hint: None,
+            context: Context::none(),
             interrupt: Interrupt::never(),
         }
     }
@@ -127,6 +130,8 @@ pub struct AggregateRequest {
     pub pipeline: RawArrayBuf,
     /// The index to use for the leading stages.
     pub hint: Option<Hint>,
+    /// What expressions may know besides the documents.
+    pub context: Context,
     /// Asked before every step.
     pub interrupt: Interrupt,
 }
@@ -144,6 +149,8 @@ pub struct CountRequest {
     pub limit: Option<u64>,
     /// The index to use.
     pub hint: Option<Hint>,
+    /// What expressions may know besides the documents.
+    pub context: Context,
     /// Asked before every step.
     pub interrupt: Interrupt,
 }
@@ -159,6 +166,8 @@ pub struct DistinctRequest {
     pub filter: RawDocumentBuf,
     /// The index to use.
     pub hint: Option<Hint>,
+    /// What expressions may know besides the documents.
+    pub context: Context,
     /// Asked before every step.
     pub interrupt: Interrupt,
 }

@@ -176,9 +176,17 @@ impl Iterator for Scan {
                 Ok(row) => row,
                 Err(error) => return Some(Err(error.into())),
             };
-            let matches = |filter: &Filter| filter.matches(&row);
-            if self.filter.as_ref().is_none_or(matches) {
-                return Some(Ok(row));
+            let matches = match &self.filter {
+                None => Ok(true),
+                Some(filter) => filter.try_matches(&row),
+            };
+            match matches {
+                Ok(true) => return Some(Ok(row)),
+                Ok(false) => {}
+                Err(error) => {
+                    self.source = Source::Finished;
+                    return Some(Err(error.into()));
+                }
             }
         }
     }

@@ -1,22 +1,34 @@
-//! The registry of accumulators of `$group`: one entry each.
+//! The registry of accumulators of `$group` and of window functions: one entry each.
 
 mod add_to_set;
 mod average;
+mod deviation;
 mod first_last;
+mod merge_objects;
 mod min_max;
+mod percentile;
 mod push;
+mod some_of;
+mod specification;
 mod sum;
 mod total;
 
 use bson::raw::{RawBson, RawBsonRef};
 
-use crate::expression::Expression;
-use crate::{DocumentError, raw};
+use crate::DocumentError;
+pub(crate) use percentile::{check_method as check_percentile_method, percentiles};
+pub(crate) use specification::{Specification, parse};
 
 /// The running value of one accumulator in one group.
-pub(super) trait Accumulator: Send {
+pub(crate) trait Accumulator: Send {
     /// Takes the value of the next document; `None` is "missing".
     fn add(&mut self, value: Option<RawBsonRef<'_>>) -> Result<(), DocumentError>;
+
+    /// The same, with the document's place in the order the accumulator asked for.
+    fn add_at(&mut self, key: Vec<u8>, value: Option<RawBsonRef<'_>>) -> Result<(), DocumentError> {
+        drop(key);
+        self.add(value)
+    }
 
     /// The result.
     fn finish(self: Box<Self>) -> RawBson;
@@ -25,124 +37,88 @@ pub(super) trait Accumulator: Send {
     fn bytes(&self) -> usize;
 }
 
+/// An accumulator without parameters.
 type Start = fn() -> Box<dyn Accumulator>;
 
-enum Argument {
-    /// Any expression.
-    Expression,
-    /// `{}`: counts documents.
-    None,
+/// What an accumulator takes.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// One expression.
+    Unary(Start),
+    /// `{}`.
+    Count,
+    /// `{n, input}`.
+    Some(some_of::Which),
+    /// `{sortBy, output}`.
+    Top(some_of::Which),
+    /// `{n, sortBy, output}`.
+    TopN(some_of::Which),
+    Percentile,
+    Median,
+    /// Known, and not offered.
+    Refused(&'static str),
 }
 
-/// Every accumulator that exists.
-const REGISTRY: &[(&str, Argument, Start)] = &[
-    ("$addToSet", Argument::Expression, add_to_set::start),
-    ("$avg", Argument::Expression, average::start),
-    ("$count", Argument::None, sum::start),
-    ("$first", Argument::Expression, first_last::start_first),
-    ("$last", Argument::Expression, first_last::start_last),
-    ("$max", Argument::Expression, min_max::start_max),
-    ("$min", Argument::Expression, min_max::start_min),
-    ("$push", Argument::Expression, push::start),
-    ("$sum", Argument::Expression, sum::start),
+use some_of::Which;
+
+/// Every accumulator that exists, and those that are refused by name.
+const REGISTRY: &[(&str, Kind)] = &[
+    ("$accumulator", Kind::Refused("there is no JavaScript here")),
+    ("$addToSet", Kind::Unary(add_to_set::start)),
+    ("$avg", Kind::Unary(average::start)),
+    ("$bottom", Kind::Top(Which::Greatest)),
+    ("$bottomN", Kind::TopN(Which::Greatest)),
+    ("$count", Kind::Count),
+    ("$first", Kind::Unary(first_last::start_first)),
+    ("$firstN", Kind::Some(Which::First)),
+    ("$last", Kind::Unary(first_last::start_last)),
+    ("$lastN", Kind::Some(Which::Last)),
+    ("$max", Kind::Unary(min_max::start_max)),
+    ("$maxN", Kind::Some(Which::Greatest)),
+    ("$median", Kind::Median),
+    ("$mergeObjects", Kind::Unary(merge_objects::start)),
+    ("$min", Kind::Unary(min_max::start_min)),
+    ("$minN", Kind::Some(Which::Least)),
+    ("$percentile", Kind::Percentile),
+    ("$push", Kind::Unary(push::start)),
+    ("$stdDevPop", Kind::Unary(deviation::start_population)),
+    ("$stdDevSamp", Kind::Unary(deviation::start_sample)),
+    ("$sum", Kind::Unary(sum::start)),
+    ("$top", Kind::Top(Which::Least)),
+    ("$topN", Kind::TopN(Which::Least)),
 ];
 
-/// One output field of `$group`.
-#[derive(Debug)]
-pub(super) struct Specification {
-    name: &'static str,
-    start: Start,
-    pub argument: Expression,
+pub(crate) fn sum() -> Box<dyn Accumulator> {
+    sum::start()
 }
 
-impl Specification {
-    /// A new accumulator for a new group.
-    pub fn start(&self) -> Box<dyn Accumulator> {
-        (self.start)()
-    }
-
-    /// Whether the result is the number of documents: `{$sum: 1}` and `{$count: {}}`.
-    pub fn counts(&self) -> bool {
-        self.name == "$sum" && matches!(self.argument.as_constant(), Some(RawBson::Int32(1)))
-            || self.name == "$count"
-    }
+pub(crate) fn average() -> Box<dyn Accumulator> {
+    average::start()
 }
 
-/// Parses `field: {$accumulator: argument}`.
-pub(super) fn parse(
-    field: &str,
-    specification: RawBsonRef<'_>,
-) -> Result<Specification, DocumentError> {
-    if field.contains('.') {
-        return Err(DocumentError::location(
-            40235,
-            format!("The field name '{field}' cannot contain '.'"),
-        ));
-    }
-    if field.starts_with('$') {
-        return Err(DocumentError::location(
-            40236,
-            format!("The field name '{field}' cannot be an operator name"),
-        ));
-    }
-    let must_be_object = || {
-        DocumentError::location(
-            40234,
-            format!("The field '{field}' must be an accumulator object"),
-        )
-    };
-    let RawBsonRef::Document(specification) = specification else {
-        return Err(must_be_object());
-    };
-    let mut clauses = raw::elements(specification);
-    let clause = clauses.next().ok_or_else(must_be_object)?;
-    if clauses.next().is_some() {
-        return Err(DocumentError::location(
-            40238,
-            format!("The field '{field}' must specify one accumulator"),
-        ));
-    }
-    if !clause.name.starts_with('$') {
-        return Err(must_be_object());
-    }
-    let (name, argument, start) = REGISTRY
-        .iter()
-        .find(|(name, _, _)| *name == clause.name)
-        .ok_or_else(|| {
-            DocumentError::location(15952, format!("unknown group operator '{}'", clause.name))
-        })?;
-    Ok(Specification {
-        name,
-        start: *start,
-        argument: parse_argument(name, argument, clause.value())?,
-    })
+pub(crate) fn min() -> Box<dyn Accumulator> {
+    min_max::start_min()
 }
 
-fn parse_argument(
-    name: &str,
-    argument: &Argument,
-    value: RawBsonRef<'_>,
-) -> Result<Expression, DocumentError> {
-    match (argument, value) {
-        (Argument::Expression, RawBsonRef::Array(array)) => {
-            // A list of one operand is that operand.
-            let mut operands = raw::members(array);
-            match (operands.next(), operands.next()) {
-                (Some(single), None) => Expression::parse(single),
-                _ => Err(DocumentError::location(
-                    40237,
-                    format!("The {name} accumulator is a unary operator"),
-                )),
-            }
-        }
-        (Argument::Expression, expression) => Expression::parse(expression),
-        (Argument::None, RawBsonRef::Document(empty)) if empty.is_empty() => {
-            Ok(Expression::constant(RawBsonRef::Int32(1)))
-        }
-        (Argument::None, _) => Err(DocumentError::type_mismatch(format!(
-            "{name} takes no arguments, i.e. {name}:{{}}"
-        ))),
-    }
+pub(crate) fn max() -> Box<dyn Accumulator> {
+    min_max::start_max()
+}
+
+pub(crate) fn deviation_of_population() -> Box<dyn Accumulator> {
+    deviation::start_population()
+}
+
+pub(crate) fn deviation_of_sample() -> Box<dyn Accumulator> {
+    deviation::start_sample()
+}
+
+/// The list of the asked percentiles.
+pub(crate) fn percentile(asked: Vec<f64>) -> Box<dyn Accumulator> {
+    percentile::start(asked, false)
+}
+
+pub(crate) fn median() -> Box<dyn Accumulator> {
+    percentile::start(vec![0.5], true)
 }
 
 /// Bytes of a value that an accumulator keeps.

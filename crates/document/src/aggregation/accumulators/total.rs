@@ -18,7 +18,7 @@ enum Widest {
 }
 
 #[derive(Debug)]
-pub(super) struct Total {
+pub(crate) struct Total {
     widest: Widest,
     integers: i128,
     doubles: CompensatedSum,

@@ -9,22 +9,29 @@ use super::{DocumentStream, RunStage, Stage, map};
 use crate::expression::Expression;
 use crate::raw::{self, DocumentWriter};
 use crate::sort::check_path;
-use crate::{DocumentError, display};
+use crate::{Context, DocumentError, display};
 
 #[derive(Debug)]
 struct AddFields {
     fields: Arc<Assignments<Expression>>,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
-    parse_named(argument, "$addFields")
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
+    parse_named(argument, "$addFields", context)
 }
 
-pub(super) fn parse_set(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
-    parse_named(argument, "$set")
+pub(super) fn parse_set(
+    argument: RawBsonRef<'_>,
+    context: &Context,
+) -> Result<Stage, DocumentError> {
+    parse_named(argument, "$set", context)
 }
 
-fn parse_named(argument: RawBsonRef<'_>, stage: &str) -> Result<Stage, DocumentError> {
+fn parse_named(
+    argument: RawBsonRef<'_>,
+    stage: &str,
+    context: &Context,
+) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(specification) = argument else {
         return Err(DocumentError::location(
             40272,
@@ -35,7 +42,7 @@ fn parse_named(argument: RawBsonRef<'_>, stage: &str) -> Result<Stage, DocumentE
         ));
     };
     let mut fields = Assignments::new();
-    let inserted = insert_all(specification, "", &mut fields);
+    let inserted = insert_all(specification, "", &mut fields, context);
     inserted.map_err(|error| {
         let message = format!("Invalid {stage} :: caused by :: {}", error.message);
         DocumentError::new(error.kind, message)
@@ -50,6 +57,7 @@ fn insert_all(
     specification: &RawDocument,
     prefix: &str,
     fields: &mut Assignments<Expression>,
+    context: &Context,
 ) -> Result<(), DocumentError> {
     for field in raw::elements(specification) {
         let path = match prefix {
@@ -62,10 +70,10 @@ fn insert_all(
                 .next()
                 .is_some_and(|first| !first.name.starts_with('$'))
         {
-            insert_all(nested, &path, fields)?;
+            insert_all(nested, &path, fields, context)?;
             continue;
         }
-        fields.insert(&path, Expression::parse(field.value())?)?;
+        fields.insert(&path, Expression::parse(field.value(), context)?)?;
     }
     Ok(())
 }

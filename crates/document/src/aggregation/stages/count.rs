@@ -4,15 +4,15 @@ use bson::RawDocumentBuf;
 use bson::raw::RawBsonRef;
 
 use super::{CountShape, DocumentStream, RunStage, Stage, blocking};
-use crate::DocumentError;
 use crate::raw::DocumentWriter;
+use crate::{Context, DocumentError};
 
 #[derive(Debug)]
 struct Count {
     field: String,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::String(field) = argument else {
         return Err(DocumentError::location(
             40156,

@@ -11,10 +11,10 @@ use bson::{Bson, RawDocumentBuf};
 
 use super::super::accumulators::{self, Accumulator, Specification};
 use super::{CountShape, DocumentStream, MEMORY_BYTES_MAX, RunStage, Stage, blocking, bounded};
-use crate::expression::{Expression, Value};
+use crate::expression::{Expression, Scope, Value};
 use crate::key_encoding::{self, Direction};
 use crate::raw::{self, DocumentWriter};
-use crate::{DocumentError, ErrorKind};
+use crate::{Context, DocumentError, ErrorKind};
 
 #[derive(Debug, Clone)]
 pub(super) struct Group {
@@ -32,18 +32,22 @@ struct Entry {
     accumulators: Vec<Box<dyn Accumulator>>,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(specification) = argument else {
         return Err(DocumentError::location(
             15947,
             "a group's fields must be specified in an object",
         ));
     };
-    Ok(Stage::Other(Box::new(Group::parse(specification)?)))
+    Ok(Stage::Other(Box::new(Group::parse(
+        specification,
+        context,
+    )?)))
 }
 
 impl Group {
-    pub fn parse(specification: &RawDocument) -> Result<Group, DocumentError> {
+    pub fn parse(specification: &RawDocument, context: &Context) -> Result<Group, DocumentError> {
+        let scope = Scope::new(context);
         let mut id = None;
         let mut fields: Vec<(String, Specification)> = Vec::new();
         for field in raw::elements(specification) {
@@ -54,10 +58,10 @@ impl Group {
                         "a group's _id may only be specified once",
                     ));
                 }
-                id = Some(Expression::parse(field.value())?);
+                id = Some(Expression::parse(field.value(), context)?);
                 continue;
             }
-            let accumulator = accumulators::parse(field.name, field.value())?;
+            let accumulator = accumulators::parse(field.name, field.value(), &scope)?;
             fields.push((field.name.to_owned(), accumulator));
         }
         let id = id.ok_or_else(|| {
@@ -102,9 +106,10 @@ impl Inner {
             key.clear();
             key_encoding::encode(id, Direction::Ascending, &mut key);
             if !groups.contains_key(&key) {
+                let accumulators = self.fields.iter().map(|(_, s)| s.start(id));
                 let entry = Entry {
                     id: raw::owned(id),
-                    accumulators: self.fields.iter().map(|(_, s)| s.start()).collect(),
+                    accumulators: accumulators.collect::<Result<_, _>>()?,
                 };
                 bytes += 2 * key.len() + entry_bytes(&entry);
                 groups.insert(key.clone(), entry);
@@ -112,9 +117,8 @@ impl Inner {
             let entry = groups.get_mut(&key).expect("present or just inserted");
             for ((_, specification), accumulator) in self.fields.iter().zip(&mut entry.accumulators)
             {
-                let value = specification.argument.evaluate(&document)?;
                 let before = accumulator.bytes();
-                accumulator.add(value.as_ref().map(Value::as_ref))?;
+                specification.feed(&document, accumulator.as_mut())?;
                 bytes = bytes + accumulator.bytes() - before;
             }
             if bytes > MEMORY_BYTES_MAX {

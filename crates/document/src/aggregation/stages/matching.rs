@@ -3,10 +3,10 @@
 use bson::raw::RawBsonRef;
 
 use super::{DocumentStream, Stage};
-use crate::DocumentError;
 use crate::filter::Filter;
+use crate::{Context, DocumentError};
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(query) = argument else {
         return Err(DocumentError::location(
             15959,
@@ -14,14 +14,21 @@ pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
         ));
     };
     Ok(Stage::Match {
-        filter: Filter::parse(query)?,
+        filter: Filter::parse_in(query, context)?,
         specification: query.to_owned(),
     })
 }
 
 pub(super) fn run(filter: Filter, input: DocumentStream) -> DocumentStream {
-    Box::new(input.filter(move |document| match document {
-        Ok(document) => filter.matches(document),
-        Err(_) => true,
+    Box::new(input.filter_map(move |document| {
+        let document = match document {
+            Ok(document) => document,
+            Err(error) => return Some(Err(error)),
+        };
+        match filter.try_matches(&document) {
+            Ok(true) => Some(Ok(document)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
     }))
 }

@@ -22,7 +22,7 @@ use super::{CountShape, DocumentStream, MEMORY_BYTES_MAX};
 use crate::filter::Filter;
 use crate::sort::SortSpec;
 use crate::validate::DOCUMENT_BYTES_MAX;
-use crate::{DocumentError, ErrorKind, raw};
+use crate::{Context, DocumentError, ErrorKind, raw};
 
 /// A parsed stage. Those a find can stand for are open to view.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) trait RunStage: Debug + Send + Sync {
     }
 }
 
-type ParseStage = fn(RawBsonRef<'_>) -> Result<Stage, DocumentError>;
+type ParseStage = fn(RawBsonRef<'_>, &Context) -> Result<Stage, DocumentError>;
 
 /// Every stage that exists.
 const REGISTRY: &[(&str, ParseStage)] = &[
@@ -69,7 +69,7 @@ const REGISTRY: &[(&str, ParseStage)] = &[
 ];
 
 /// Parses `{$stage: argument}`.
-pub(super) fn parse(stage: &RawDocument) -> Result<Stage, DocumentError> {
+pub(super) fn parse(stage: &RawDocument, context: &Context) -> Result<Stage, DocumentError> {
     let mut fields = raw::elements(stage);
     let (Some(field), None) = (fields.next(), fields.next()) else {
         return Err(DocumentError::location(
@@ -86,7 +86,7 @@ pub(super) fn parse(stage: &RawDocument) -> Result<Stage, DocumentError> {
                 format!("Unrecognized pipeline stage name: '{}'", field.name),
             )
         })?;
-    parse(field.value())
+    parse(field.value(), context)
 }
 
 /// Runs one stage; the stages behind it pull `rows_wanted` rows at most.

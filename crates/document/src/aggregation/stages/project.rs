@@ -7,10 +7,10 @@ use bson::raw::{RawBson, RawBsonRef};
 
 use super::super::assign::Assignments;
 use super::{DocumentStream, RunStage, Stage, map};
-use crate::DocumentError;
 use crate::expression::Expression;
 use crate::projection::{Dialect, Projection, Specified, specified};
 use crate::raw::DocumentWriter;
+use crate::{Context, DocumentError};
 
 #[derive(Debug)]
 struct Project {
@@ -18,7 +18,7 @@ struct Project {
     computed: Arc<Assignments<Expression>>,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(specification) = argument else {
         return Err(DocumentError::location(
             15969,
@@ -40,8 +40,8 @@ pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
     let mut computed = Assignments::new();
     for (path, said) in &paths {
         if let Specified::Computed(expression) = said {
-            let expression =
-                Expression::parse(RawBson::as_raw_bson_ref(expression)).map_err(invalid)?;
+            let expression = Expression::parse(RawBson::as_raw_bson_ref(expression), context)
+                .map_err(invalid)?;
             computed.insert(path, expression)?;
         }
     }

@@ -6,14 +6,14 @@ use bson::raw::RawBsonRef;
 
 use super::{DocumentStream, RunStage, Stage, map};
 use crate::expression::{Expression, Value};
-use crate::{DocumentError, display, raw};
+use crate::{Context, DocumentError, display, raw};
 
 #[derive(Debug)]
 struct ReplaceRoot {
     root: Arc<Expression>,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(specification) = argument else {
         return Err(DocumentError::location(
             40229,
@@ -36,12 +36,15 @@ pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
     let root = root.ok_or_else(|| {
         DocumentError::location(40231, "no newRoot specified for the $replaceRoot stage")
     })?;
-    parse_with(root)
+    parse_with(root, context)
 }
 
-pub(super) fn parse_with(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse_with(
+    argument: RawBsonRef<'_>,
+    context: &Context,
+) -> Result<Stage, DocumentError> {
     Ok(Stage::Other(Box::new(ReplaceRoot {
-        root: Arc::new(Expression::parse(argument)?),
+        root: Arc::new(Expression::parse(argument, context)?),
     })))
 }
 

@@ -4,13 +4,13 @@ use bson::raw::RawBsonRef;
 
 use super::{DocumentStream, Stage};
 use crate::expression::number::Numeric;
-use crate::{DocumentError, display};
+use crate::{Context, DocumentError, display};
 
-pub(super) fn parse_skip(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse_skip(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
     count(argument, "$skip", 5_107_200).map(Stage::Skip)
 }
 
-pub(super) fn parse_limit(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse_limit(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
     match count(argument, "$limit", 5_107_201)? {
         0 => Err(DocumentError::location(15958, "the limit must be positive")),
         rows => Ok(Stage::Limit(rows)),

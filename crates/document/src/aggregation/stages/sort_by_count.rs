@@ -5,7 +5,7 @@ use bson::rawdoc;
 
 use super::{DocumentStream, RunStage, Stage, group, sorting};
 use crate::sort::SortSpec;
-use crate::{DocumentError, raw};
+use crate::{Context, DocumentError, raw};
 
 #[derive(Debug)]
 struct SortByCount {
@@ -13,7 +13,7 @@ struct SortByCount {
     sort: SortSpec,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let is_expression = match argument {
         RawBsonRef::String(path) => path.starts_with('$'),
         RawBsonRef::Document(object) => raw::elements(object)
@@ -30,7 +30,7 @@ pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
     let id: RawBson = raw::owned(argument);
     let specification = rawdoc! { "_id": id, "count": { "$sum": 1 } };
     Ok(Stage::Other(Box::new(SortByCount {
-        group: group::Group::parse(&specification)?,
+        group: group::Group::parse(&specification, context)?,
         sort: SortSpec::parse(&rawdoc! { "count": -1 })?,
     })))
 }

@@ -3,10 +3,10 @@
 use bson::raw::RawBsonRef;
 
 use super::{DocumentStream, Stage, blocking};
-use crate::DocumentError;
 use crate::sort::{SortSpec, Sorter};
+use crate::{Context, DocumentError};
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(fields) = argument else {
         return Err(DocumentError::location(
             15973,

@@ -5,14 +5,14 @@ use bson::raw::{RawBson, RawBsonRef};
 use super::{DocumentStream, RunStage, Stage, map};
 use crate::projection::{Projection, Specified};
 use crate::sort::check_path;
-use crate::{DocumentError, raw};
+use crate::{Context, DocumentError, raw};
 
 #[derive(Debug)]
 struct Unset {
     projection: Projection,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
     let listed = match argument {
         RawBsonRef::String(_) => vec![raw::owned(argument)],
         RawBsonRef::Array(array) => raw::members(array).map(raw::owned).collect(),

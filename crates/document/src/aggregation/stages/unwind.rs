@@ -11,7 +11,7 @@ use crate::expression::Value;
 use crate::path::Path;
 use crate::raw::{self, DocumentWriter};
 use crate::sort::check_path;
-use crate::{DocumentError, display};
+use crate::{Context, DocumentError, display};
 
 #[derive(Debug, Clone)]
 struct Unwind {
@@ -34,7 +34,7 @@ struct Options<'a> {
     preserve_empty: bool,
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
     let options = match argument {
         RawBsonRef::String(path) => Options {
             path: Some(path),

@@ -4,11 +4,12 @@
 use bson::DateTime;
 use bson::raw::{RawBson, RawBsonRef};
 
-use super::{Computed, Operands, type_name};
+use super::operands::{null, number, type_name};
+use super::{Computed, Operands};
 use crate::DocumentError;
-use crate::expression::Value;
 use crate::expression::number::{IntegerOverflow, Numeric};
 use crate::expression::value::is_nullish;
+use crate::expression::{Value, decimal};
 use crate::order::Decimal;
 
 fn numeric(operand: &Option<Value<'_>>) -> Option<Numeric> {
@@ -22,14 +23,6 @@ fn date(operand: &Option<Value<'_>>) -> Option<i64> {
         Some(RawBsonRef::DateTime(date)) => Some(date.timestamp_millis()),
         _ => None,
     }
-}
-
-fn null() -> Computed {
-    Ok(Some(RawBson::Null))
-}
-
-fn number(number: Numeric) -> Computed {
-    Ok(Some(number.into()))
 }
 
 /// Integers that do not fit go on as doubles.
@@ -47,7 +40,7 @@ fn or_double(
 pub(super) fn add(operands: &Operands<'_>) -> Computed {
     let mut sum = Numeric::Int32(0);
     let mut with_date = false;
-    for operand in operands {
+    for operand in operands.iter() {
         if is_nullish(operand) {
             return null();
         }
@@ -94,7 +87,7 @@ pub(super) fn subtract(operands: &Operands<'_>) -> Computed {
     if operands.iter().any(is_nullish) {
         return null();
     }
-    let [left, right] = operands else {
+    let [left, right] = &operands[..] else {
         unreachable!("the registry asks for two operands");
     };
     match (numeric(left), numeric(right), date(left), date(right)) {
@@ -117,7 +110,7 @@ pub(super) fn subtract(operands: &Operands<'_>) -> Computed {
 
 pub(super) fn multiply(operands: &Operands<'_>) -> Computed {
     let mut product = Numeric::Int32(1);
-    for operand in operands {
+    for operand in operands.iter() {
         if is_nullish(operand) {
             return null();
         }
@@ -167,12 +160,9 @@ pub(super) fn modulo(operands: &Operands<'_>) -> Computed {
         return Err(DocumentError::location(16610, "can't $mod by zero"));
     }
     number(match (dividend, divisor) {
-        (Numeric::Decimal(_), _) | (_, Numeric::Decimal(_)) => {
-            return Err(DocumentError::new(
-                crate::ErrorKind::CommandNotSupported,
-                "$mod of decimals is not supported",
-            ));
-        }
+        (Numeric::Decimal(_), _) | (_, Numeric::Decimal(_)) => Numeric::Decimal(
+            decimal::remainder(dividend.as_decimal(), divisor.as_decimal()),
+        ),
         (Numeric::Double(_), _) | (_, Numeric::Double(_)) => {
             Numeric::Double(dividend.as_double() % divisor.as_double())
         }

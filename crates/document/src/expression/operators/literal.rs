@@ -2,8 +2,13 @@
 
 use bson::raw::RawBsonRef;
 
-use crate::expression::Expression;
+use crate::DocumentError;
+use crate::expression::{Expression, Scope};
 
-pub(super) fn parse(argument: RawBsonRef<'_>) -> Expression {
-    Expression::constant(argument)
+pub(super) fn parse(
+    _: &str,
+    argument: RawBsonRef<'_>,
+    _: &Scope<'_>,
+) -> Result<Expression, DocumentError> {
+    Ok(Expression::constant(argument))
 }

@@ -94,9 +94,8 @@ impl Predicate for ElemMatch {
             .map_while(Result::ok)
             .any(|member| match self.form {
                 ValueForm::Operators => self.condition.matches_value(member),
-                ValueForm::Fields => {
-                    as_document(member).is_some_and(|fields| self.condition.matches(fields))
-                }
+                ValueForm::Fields => as_document(member)
+                    .is_some_and(|fields| self.condition.matches(fields).unwrap_or(false)),
             })
     }
 

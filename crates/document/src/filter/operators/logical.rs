@@ -3,22 +3,26 @@
 use super::{Operand, regular_expression};
 use crate::error::DocumentError;
 use crate::filter::Node;
-use crate::filter::parse::{self, Level};
+use crate::filter::parse::{self, Place};
 use bson::raw::RawBsonRef;
 
-pub(super) fn parse_and(value: RawBsonRef<'_>, level: Level) -> Result<Node, DocumentError> {
-    clauses("$and", value, level).map(Node::all)
+pub(super) fn parse_and(value: RawBsonRef<'_>, place: Place<'_>) -> Result<Node, DocumentError> {
+    clauses("$and", value, place).map(Node::all)
 }
 
-pub(super) fn parse_or(value: RawBsonRef<'_>, level: Level) -> Result<Node, DocumentError> {
-    clauses("$or", value, level).map(Node::Or)
+pub(super) fn parse_or(value: RawBsonRef<'_>, place: Place<'_>) -> Result<Node, DocumentError> {
+    clauses("$or", value, place).map(Node::Or)
 }
 
-pub(super) fn parse_nor(value: RawBsonRef<'_>, level: Level) -> Result<Node, DocumentError> {
-    clauses("$nor", value, level).map(|clauses| Node::not(Node::Or(clauses)))
+pub(super) fn parse_nor(value: RawBsonRef<'_>, place: Place<'_>) -> Result<Node, DocumentError> {
+    clauses("$nor", value, place).map(|clauses| Node::not(Node::Or(clauses)))
 }
 
-fn clauses(name: &str, value: RawBsonRef<'_>, level: Level) -> Result<Vec<Node>, DocumentError> {
+fn clauses(
+    name: &str,
+    value: RawBsonRef<'_>,
+    place: Place<'_>,
+) -> Result<Vec<Node>, DocumentError> {
     let RawBsonRef::Array(array) = value else {
         return Err(DocumentError::bad_value(format!("{name} must be an array")));
     };
@@ -29,7 +33,7 @@ fn clauses(name: &str, value: RawBsonRef<'_>, level: Level) -> Result<Vec<Node>,
                 "$or/$and/$nor entries need to be full objects",
             ));
         };
-        clauses.push(parse::document(clause, level)?);
+        clauses.push(parse::document(clause, place)?);
     }
     if clauses.is_empty() {
         return Err(DocumentError::bad_value(

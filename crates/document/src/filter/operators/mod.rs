@@ -3,6 +3,7 @@
 mod array;
 mod comparison;
 mod existence;
+mod expression;
 mod logical;
 mod membership;
 mod modulo;
@@ -10,13 +11,14 @@ mod regular_expression;
 mod type_of;
 
 use super::Node;
-use super::parse::Level;
+use super::parse::Place;
 use crate::error::DocumentError;
 use crate::path::Path;
 use bson::raw::{RawBsonRef, RawDocument};
 
 pub(super) use comparison::equality;
 pub(super) use regular_expression::regular_expression;
+pub(crate) use type_of::element_type;
 
 /// An operator as it stands in a query: `{path: {name: value, …siblings}}`.
 pub(super) struct Operand<'a> {
@@ -28,7 +30,7 @@ pub(super) struct Operand<'a> {
 }
 
 type ParseOperator = fn(&Operand<'_>) -> Result<Node, DocumentError>;
-type ParseTopLevel = fn(RawBsonRef<'_>, Level) -> Result<Node, DocumentError>;
+type ParseTopLevel = fn(RawBsonRef<'_>, Place<'_>) -> Result<Node, DocumentError>;
 
 /// Operators on a path.
 const OPERATORS: &[(&str, ParseOperator)] = &[
@@ -61,6 +63,7 @@ const TOP_LEVEL: &[(&str, ParseTopLevel)] = &[
     }),
     ("$and", logical::parse_and),
     ("$comment", |_, _| Ok(Node::Always(true))),
+    ("$expr", expression::parse),
     ("$nor", logical::parse_nor),
     ("$or", logical::parse_or),
 ];

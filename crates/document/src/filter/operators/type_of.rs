@@ -65,6 +65,16 @@ pub(super) fn parse(operand: &Operand<'_>) -> Result<Node, DocumentError> {
     Ok(Node::Test(operand.path.clone(), Box::new(TypeOf(types))))
 }
 
+/// The one type that a name or number stands for.
+pub(crate) fn element_type(value: RawBsonRef<'_>) -> Result<ElementType, DocumentError> {
+    let mut types = Vec::new();
+    add(value, &mut types)?;
+    match types[..] {
+        [single] => Ok(single),
+        _ => Err(DocumentError::bad_value("Unknown type name: number")),
+    }
+}
+
 fn add(value: RawBsonRef<'_>, types: &mut Vec<ElementType>) -> Result<(), DocumentError> {
     match value {
         RawBsonRef::String("number") => types.extend(NUMBERS),

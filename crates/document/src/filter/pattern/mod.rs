@@ -17,7 +17,7 @@ use prefix::Prefix;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     source: Regex,
     compiled: regex::bytes::Regex,
     prefix: Option<Prefix>,
@@ -26,6 +26,15 @@ pub(super) struct Pattern {
 impl Pattern {
     /// Compiles `pattern` with MongoDB's `options`: any of `i m s x u`.
     pub fn compile(pattern: &str, options: &str) -> Result<Pattern, DocumentError> {
+        Pattern::compile_as(pattern, options, false)
+    }
+
+    /// The same for [`Pattern::captures`].
+    pub fn compile_capturing(pattern: &str, options: &str) -> Result<Pattern, DocumentError> {
+        Pattern::compile_as(pattern, options, true)
+    }
+
+    fn compile_as(pattern: &str, options: &str, captures: bool) -> Result<Pattern, DocumentError> {
         let with_nul = |part: &str| {
             DocumentError::location(
                 51109,
@@ -49,7 +58,7 @@ impl Pattern {
             multi_line: options.contains('m'),
             extended: options.contains('x'),
         };
-        let rewritten = rewrite::rewrite(pattern, modes).map_err(invalid)?;
+        let rewritten = rewrite::rewrite(pattern, modes, captures).map_err(invalid)?;
         let compiled = regex::bytes::RegexBuilder::new(&rewritten)
             .case_insensitive(options.contains('i'))
             .multi_line(modes.multi_line)
@@ -80,6 +89,11 @@ impl Pattern {
             }
             _ => false,
         }
+    }
+
+    /// The places in `text` where the pattern is found, one behind the other.
+    pub fn captures<'t>(&self, text: &'t str) -> impl Iterator<Item = regex::bytes::Captures<'t>> {
+        self.compiled.captures_iter(text.as_bytes())
     }
 
     /// The strings with the pattern's literal prefix, or all; and the pattern as a value.

@@ -24,13 +24,14 @@ const HORIZONTAL: &str = r"\t\x20\xA0\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x
 const VERTICAL: &str = r"\n\x0B\x0C\r\x{85}\x{2028}\x{2029}";
 
 /// The pattern rewritten, or why it cannot be.
-pub(super) fn rewrite(pattern: &str, modes: Modes) -> Result<String, String> {
+pub(super) fn rewrite(pattern: &str, modes: Modes, captures: bool) -> Result<String, String> {
     let mut rewriter = Rewriter {
         rest: pattern,
         out: String::with_capacity(pattern.len() + 16),
         modes,
         outer_modes: Vec::new(),
         group_count: 0,
+        group: if captures { "(" } else { "(?:" },
         after: After::Nothing,
     };
     rewriter.leading_verbs();
@@ -62,6 +63,8 @@ struct Rewriter<'p> {
     out: String,
     modes: Modes,
     outer_modes: Vec<Modes>,
+    /// What opens a group that PCRE captures.
+    group: &'static str,
     /// Groups so far that a back-reference could name.
     group_count: usize,
     after: After,
@@ -196,7 +199,7 @@ impl Rewriter<'_> {
         }
         if !self.skip("?") {
             self.group_count += 1;
-            self.open("(?:");
+            self.open(self.group);
             return Ok(());
         }
         for (start, what) in [
@@ -225,14 +228,14 @@ impl Rewriter<'_> {
             self.group_count += 1;
             self.take_until(">")
                 .ok_or("syntax error in the name of a group")?;
-            self.open("(?:");
+            self.open(self.group);
             return Ok(());
         }
         if self.skip("'") {
             self.group_count += 1;
             self.take_until("'")
                 .ok_or("syntax error in the name of a group")?;
-            self.open("(?:");
+            self.open(self.group);
             return Ok(());
         }
         self.group_modes()

@@ -3,7 +3,7 @@
 use state_machine::Namespace;
 use state_machine::query::{CountRequest, Interrupt};
 
-use super::find::{hint, require_simple_collation};
+use super::find::{context, hint, require_simple_collation};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::long;
 use crate::mongo_wire::dispatch::Invocation;
@@ -52,6 +52,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<CountRequest, Failure> {
         skip: request.count("skip")?.unwrap_or(0),
         limit,
         hint: hint(request)?,
+        context: context(request)?,
         interrupt: Interrupt::never(),
     })
 }

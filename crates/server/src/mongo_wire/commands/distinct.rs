@@ -4,7 +4,7 @@ use bson::raw::RawBsonRef;
 use state_machine::Namespace;
 use state_machine::query::{DistinctRequest, Interrupt};
 
-use super::find::{hint, require_simple_collation};
+use super::find::{context, hint, require_simple_collation};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::long;
 use crate::mongo_wire::dispatch::Invocation;
@@ -47,6 +47,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<DistinctRequest, Failure> {
             .to_owned(),
         filter: request.document_or_empty("query")?,
         hint: hint(request)?,
+        context: context(request)?,
         interrupt: Interrupt::never(),
     })
 }

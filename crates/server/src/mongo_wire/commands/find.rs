@@ -1,5 +1,7 @@
 //! `find`.
 
+use bson::oid::ObjectId;
+use document::Context;
 use state_machine::Namespace;
 use state_machine::query::{FindRequest, Hint, Interrupt};
 
@@ -9,6 +11,7 @@ use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::failure::{Code, Failure};
 use crate::mongo_wire::read_point;
 use crate::mongo_wire::request::{Fields, Request};
+use crate::mongo_wire::server::wall_ms;
 use crate::mongo_wire::values;
 
 pub(super) static COMMAND: Command = Command {
@@ -26,6 +29,7 @@ pub(super) static COMMAND: Command = Command {
             "noCursorTimeout",
             "oplogReplay",
             "collation",
+            "let",
         ],
         refused: &[
             "max",
@@ -35,7 +39,6 @@ pub(super) static COMMAND: Command = Command {
             "tailable",
             "awaitData",
             "allowPartialResults",
-            "let",
             "term",
             "readOnce",
             "resumeAfter",
@@ -86,6 +89,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<(FindRequest, batches::Shap
         limit,
         projection: request.document("projection")?.map(ToOwned::to_owned),
         hint: hint(request)?,
+        context: context(request)?,
         interrupt: Interrupt::never(),
         namespace,
     };
@@ -112,6 +116,19 @@ fn limit(request: &Request<'_>) -> Result<Option<(u64, bool)>, Failure> {
         0 => Ok(None),
         positive @ 1.. => Ok(Some((positive as u64, false))),
         negative => Ok(Some((negative.unsigned_abs(), true))),
+    }
+}
+
+/// What the expressions of a command may know: the time, random numbers, and its `let`.
+pub(super) fn context(request: &Request<'_>) -> Result<Context, Failure> {
+    let unique = ObjectId::new().bytes();
+    let seed = unique
+        .iter()
+        .fold(0u64, |seed, byte| seed << 5 ^ seed >> 59 ^ u64::from(*byte));
+    let context = Context::at(wall_ms(), seed);
+    match request.document("let")? {
+        Some(variables) => Ok(context.with_let(variables)?),
+        None => Ok(context),
     }
 }
 

@@ -7,7 +7,7 @@ use bson::raw::{RawBsonRef, RawDocument};
 use state_machine::Namespace;
 use state_machine::query::{AggregateRequest, Interrupt};
 
-use super::find::{hint, require_simple_collation};
+use super::find::{context, hint, require_simple_collation};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::{self, Shape};
 use crate::mongo_wire::dispatch::Invocation;
@@ -25,9 +25,9 @@ pub(super) static COMMAND: Command = Command {
             "allowDiskUse",
             "collation",
             "explain",
+            "let",
         ],
         refused: &[
-            "let",
             "bypassDocumentValidation",
             "fromMongos",
             "needsMerge",
@@ -121,6 +121,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<AggregateRequest, Failure> 
         namespace: Namespace::new(request.database, collection),
         pipeline: stages,
         hint: hint(request)?,
+        context: context(request)?,
         interrupt: Interrupt::never(),
     })
 }

@@ -6,6 +6,7 @@ use document::aggregation::Pipeline;
 use state_machine::query::{QueryError, Row};
 
 use super::super::collection_stats;
+use super::super::find::context;
 use crate::mongo_wire::cursors::Rows;
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -37,7 +38,7 @@ pub(super) async fn open(
     for stage in &pipeline[1..] {
         rest.push(*stage);
     }
-    let rest = Pipeline::parse(&rest)?;
+    let rest = Pipeline::parse(&rest, &context(&invocation.request)?)?;
     let rows = rest.run(Box::new(documents.into_iter().map(Ok)));
     Ok(Some(Box::new(
         rows.map(|row| row.map(Row::from).map_err(QueryError::from)),

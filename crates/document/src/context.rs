@@ -1,0 +1,135 @@
+//! What queries, updates and pipelines may know besides documents. All of it is supplied by the caller, so that the
+//! same inputs give the same results on every replica: nothing here reads a clock or draws from the system.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bson::DateTime;
+use bson::raw::{RawBson, RawBsonRef, RawDocument};
+
+use crate::{DocumentError, raw};
+
+/// The surroundings of an evaluation. Cheap to clone; clones share the sequence of random numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    now: Option<DateTime>,
+    draws: Option<Arc<Draws>>,
+    variables: Arc<Vec<(String, RawBson)>>,
+}
+
+/// A sequence of random numbers (splitmix64) that the seed and the order of drawing decide.
+#[derive(Debug)]
+pub(crate) struct Draws {
+    seed: u64,
+    drawn: AtomicU64,
+}
+
+impl Context {
+    /// No time, no random numbers, no variables: expressions that ask for them are refused.
+    pub fn none() -> Context {
+        Context::default()
+    }
+
+    /// For checking what a client sent without evaluating it: everything is there, nothing has a meaning.
+    pub fn checking() -> Context {
+        Context::at(0, 0)
+    }
+
+    /// The time of `$$NOW` in milliseconds since the epoch, and what `$rand` and `$sample` draw from.
+    pub fn at(now_ms: i64, random_seed: u64) -> Context {
+        Context {
+            now: Some(DateTime::from_millis(now_ms)),
+            draws: Some(Arc::new(Draws {
+                seed: random_seed,
+                drawn: AtomicU64::new(0),
+            })),
+            variables: Arc::default(),
+        }
+    }
+
+    /// The same without random numbers: for filters that are evaluated more than once and must answer the same.
+    pub fn without_random(mut self) -> Context {
+        self.draws = None;
+        self
+    }
+
+    /// Adds the constants of a command's `let`; their values are expressions over no document.
+    pub fn with_let(self, variables: &RawDocument) -> Result<Context, DocumentError> {
+        let nothing = bson::RawDocumentBuf::new();
+        let mut bound = Vec::new();
+        for variable in raw::elements(variables) {
+            check_variable_name(variable.name)?;
+            let expression = crate::expression::Expression::parse(variable.value(), &self)?;
+            let value = expression.evaluate(&nothing)?;
+            let value = value.map_or(RawBson::Null, |value| value.into_owned());
+            bound.push((variable.name.to_owned(), value));
+        }
+        Ok(self.with_variables(bound))
+    }
+
+    /// Adds constants; later ones hide earlier ones of the same name.
+    pub(crate) fn with_variables(mut self, more: Vec<(String, RawBson)>) -> Context {
+        let mut variables = self.variables.as_ref().clone();
+        variables.extend(more);
+        self.variables = Arc::new(variables);
+        self
+    }
+
+    /// The value of a `let` variable.
+    pub(crate) fn variable(&self, name: &str) -> Option<RawBsonRef<'_>> {
+        let found = self.variables.iter().rev().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_raw_bson_ref())
+    }
+
+    /// The time of `$$NOW`.
+    pub(crate) fn now(&self) -> Option<DateTime> {
+        self.now
+    }
+
+    /// The random numbers, where there are any.
+    pub(crate) fn draws(&self) -> Option<&Arc<Draws>> {
+        self.draws.as_ref()
+    }
+}
+
+impl Draws {
+    /// The next 64 bits.
+    pub fn next(&self) -> u64 {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let position = self.drawn.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let mut mixed = self.seed.wrapping_add(position.wrapping_mul(GOLDEN));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The next number in [0, 1).
+    pub fn next_fraction(&self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A user's variable begins with a lower-case letter or a character outside ASCII; `CURRENT` may be bound anew.
+pub(crate) fn check_variable_name(name: &str) -> Result<(), DocumentError> {
+    let invalid = |what: String| Err(DocumentError::failed_to_parse(what));
+    let Some(first) = name.chars().next() else {
+        return invalid("empty variable names are not allowed".to_owned());
+    };
+    if name == "CURRENT" {
+        return Ok(());
+    }
+    if first.is_ascii() && !first.is_ascii_lowercase() {
+        return invalid(format!(
+            "'{name}' starts with an invalid character for a user variable name"
+        ));
+    }
+    match name
+        .chars()
+        .find(|c| c.is_ascii() && !c.is_ascii_alphanumeric() && *c != '_')
+    {
+        Some(character) => invalid(format!(
+            "'{name}' contains an invalid character for a variable name: '{character}'"
+        )),
+        None => Ok(()),
+    }
+}

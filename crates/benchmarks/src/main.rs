@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod catch_up;
 mod cluster;
 mod compare;
 mod etcd;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use catch_up::CatchUpArgs;
 use compare::CompareArgs;
 
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Sub {
+    /// How much writers notice of a member that catches up by snapshot
+    CatchUp(CatchUpArgs),
     /// Answer inserts and finds at once with fixed replies, to know the generator's ceiling
     Stub(StubArgs),
 }
@@ -55,6 +59,9 @@ fn main() -> ExitCode {
         Some(Sub::Stub(stub)) => mongo::stub::serve(stub.listen)
             .map(|()| true)
             .map_err(|error| format!("the stub cannot serve on {}: {error}", stub.listen)),
+        Some(Sub::CatchUp(args)) => kill_children_when_interrupted()
+            .map_err(|error| format!("cannot watch for signals: {error}"))
+            .and_then(|()| catch_up::run(&args).map_err(|error| error.to_string())),
         None => kill_children_when_interrupted()
             .map_err(|error| format!("cannot watch for signals: {error}"))
             .and_then(|()| compare::run(&cli.compare).map_err(|error| error.to_string())),

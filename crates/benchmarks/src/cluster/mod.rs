@@ -118,6 +118,21 @@ impl Cluster {
         }
     }
 
+    /// Where clients reach the members.
+    pub(crate) fn clients(&self) -> &[SocketAddr] {
+        &self.clients
+    }
+
+    /// Kills a member where it stands.
+    pub(crate) fn kill(&mut self, member: usize) {
+        self.members[member].kill();
+    }
+
+    /// Starts a killed member again, on the data it has.
+    pub(crate) fn start_again(&mut self, member: usize) -> Result<(), ClusterError> {
+        self.members[member].start_again()
+    }
+
     /// Processor seconds all members have used.
     pub(crate) fn processor_seconds(&self) -> f64 {
         self.members.iter().map(Process::processor_seconds).sum()

@@ -20,6 +20,8 @@ static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 /// A child process.
 pub(crate) struct Process {
     name: String,
+    /// Spawned again by a restart.
+    command: Command,
     child: Child,
     log: PathBuf,
 }
@@ -38,15 +40,29 @@ impl Process {
         };
         let output = File::create(&log).map_err(prepare)?;
         let errors = output.try_clone().map_err(prepare)?;
-        let program = command.get_program().to_string_lossy().into_owned();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .map_err(|source| ClusterError::Start { program, source })?;
-        running().push(Pid::from_child(&child));
-        Ok(Process { name, child, log })
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = spawn(&mut command)?;
+        Ok(Process {
+            name,
+            command,
+            child,
+            log,
+        })
+    }
+
+    /// Kills it where it stands.
+    pub(super) fn kill(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        running().retain(|running| *running != pid);
+        // SIGKILL ends a paused process too; one that has ended already is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again as it was started; to be called once it has ended.
+    pub(super) fn start_again(&mut self) -> Result<(), ClusterError> {
+        self.child = spawn(&mut self.command)?;
+        Ok(())
     }
 
     pub(super) fn pause(&self) -> Result<(), ClusterError> {
@@ -88,12 +104,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let pid = Pid::from_child(&self.child);
-        running().retain(|running| *running != pid);
-        // SIGKILL ends a paused process too; one that has ended already is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, ClusterError> {
+    let child = command.spawn().map_err(|source| ClusterError::Start {
+        program: command.get_program().to_string_lossy().into_owned(),
+        source,
+    })?;
+    running().push(Pid::from_child(&child));
+    Ok(child)
 }
 
 /// Kills every process still running: for interrupts, when nothing is dropped.

@@ -51,6 +51,30 @@ impl Control {
         Ok(voters)
     }
 
+    /// How many entries the member that clients reach at `listen` lacks, as seen by the member asked; `None` while it is
+    /// not reached.
+    pub(crate) fn lag_of(&mut self, listen: SocketAddr) -> Result<Option<u64>, LoadError> {
+        let answer = self.run(&rawdoc! { "cstoreStatus": 1, "$db": "admin" })?;
+        let malformed = |_| LoadError::Protocol(format!("cstoreStatus: {answer:?}"));
+        let (mut last, mut applied) = (0.0_f64, None);
+        for member in answer.get_array("members").map_err(malformed)? {
+            let Some(member) = member.ok().and_then(|member| member.as_document()) else {
+                continue;
+            };
+            if reply::number(member, "reachable") != Some(1.0) {
+                continue;
+            }
+            last = last.max(reply::number(member, "last_index").unwrap_or(0.0));
+            if member
+                .get_str("listen")
+                .is_ok_and(|it| it == listen.to_string())
+            {
+                applied = reply::number(member, "applied_index");
+            }
+        }
+        Ok(applied.map(|applied| (last - applied).max(0.0) as u64))
+    }
+
     /// One insert, to see that the cluster takes writes.
     pub(crate) fn insert_probe(&mut self) -> Result<(), LoadError> {
         let command = rawdoc! {

@@ -1,0 +1,290 @@
+//! `catch-up`: what writers notice of a member that was away for a million writes and catches up by snapshot.
+//!
+//! Promises: one load of paced writers runs throughout, and each of its writes is timed from when it was due, so that a
+//! stall is not hidden by the writers that wait for it. Undisturbed is the same load on the same data, twice: right before
+//! the member comes back, and after it has caught up. Whether it came by snapshot is seen in the member's directory.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tokio::runtime;
+use tokio::task::LocalSet;
+
+use crate::cluster::{self, Cluster, ClusterError, MEMBERS};
+use crate::load::{self, Client, Connector, Ids, LoadError, Shape, Values};
+use crate::mongo::{self, Connections, Control, Operation};
+
+const LOAD_CLIENTS: usize = 256;
+const LOAD_STEP: Duration = Duration::from_secs(2);
+const POLL_PERIOD: Duration = Duration::from_millis(100);
+/// A member that lacks no more than this has caught up.
+const LAG_MAX: u64 = 500;
+/// What the writers' p99 may be, against the higher of the two undisturbed ones.
+const FACTOR_MAX: f64 = 2.0;
+
+/// Flags of the catch-up.
+#[derive(Debug, Args)]
+pub(crate) struct CatchUpArgs {
+    /// Writes that the member misses
+    #[arg(long, default_value_t = 1_000_000)]
+    writes: u64,
+    /// Writes per second that go on throughout and are timed
+    #[arg(long, default_value_t = 1_000)]
+    rate: u64,
+    /// Clients that share this rate
+    #[arg(long, default_value_t = 16)]
+    clients: usize,
+    /// Length of each undisturbed measurement
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    seconds: u64,
+    /// How long the member may take to catch up
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    patience: u64,
+    /// Our server; by default the one beside this program
+    #[arg(long, value_name = "PROGRAM")]
+    cstore: Option<PathBuf>,
+    /// Where data directories and logs go; should be on the disk that matters
+    #[arg(long, default_value = "target/catch-up", value_name = "DIR")]
+    work_dir: PathBuf,
+    /// End with exit code 2 when the writers' p99 is more than twice the undisturbed one
+    #[arg(long)]
+    check: bool,
+}
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CatchUpError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the member has not caught up after {0} s; it lacks {1:?} entries")]
+    NotCaughtUp(u64, Option<u64>),
+    #[error("the member caught up, but from the log: no snapshot was sent; give more --writes")]
+    NoSnapshot,
+}
+
+/// One timed write: when it was due, and how long after that it was acknowledged.
+type Timed = (Instant, Duration);
+
+/// Measures, prints, and says whether the goal is reached (or was not asked for).
+pub(crate) fn run(args: &CatchUpArgs) -> Result<bool, CatchUpError> {
+    let directory = args.work_dir.join(format!("run-{}", std::process::id()));
+    let file = |source| CatchUpError::File {
+        path: directory.clone(),
+        source,
+    };
+    std::fs::create_dir_all(&directory).map_err(file)?;
+    let program = args.cstore.clone().unwrap_or_else(beside_this_program);
+    eprintln!("starting three members");
+    let mut cluster = cluster::start_cstore(&program, &directory)?;
+    let leader = cluster.wait_ready()?;
+    let away = (0..MEMBERS).rfind(|member| cluster.clients()[*member] != leader);
+    let away = away.expect("of several members one does not lead");
+    let connections = Connections {
+        member: leader,
+        collection: mongo::WRITE_COLLECTION,
+        operation: Operation::Insert {
+            ids: Ids::fresh(),
+            batch: 1,
+        },
+        values: Values::new(7),
+    };
+    let stop = AtomicBool::new(false);
+    let outcome = thread::scope(|scope| {
+        let writers = scope.spawn(|| write_paced(&connections, args, &stop));
+        let phases = measure(args, &mut cluster, leader, away, &directory, &connections);
+        stop.store(true, Ordering::Release);
+        let timed = writers.join().unwrap_or(Err(LoadError::ThreadLost))?;
+        Ok::<_, CatchUpError>((phases?, timed))
+    });
+    let (phases, timed) = outcome?;
+    drop(cluster);
+    std::fs::remove_dir_all(&directory).map_err(file)?;
+    Ok(report(&phases, &timed) || !args.check)
+}
+
+/// When what happened.
+struct Phases {
+    before: (Instant, Instant),
+    catching_up: (Instant, Instant),
+    after: (Instant, Instant),
+    missed: u64,
+}
+
+fn measure(
+    args: &CatchUpArgs,
+    cluster: &mut Cluster,
+    leader: SocketAddr,
+    away: usize,
+    directory: &Path,
+    connections: &Connections,
+) -> Result<Phases, CatchUpError> {
+    let current = directory.join(format!("cstore-{away}/engine/CURRENT"));
+    let generation = || std::fs::read_to_string(&current).unwrap_or_default();
+    let first = generation();
+    cluster.kill(away);
+    eprintln!("one member is away; {} writes without it", args.writes);
+    let mut missed = 0;
+    while missed < args.writes {
+        let shape = Shape {
+            clients: LOAD_CLIENTS,
+            threads: 2,
+            warm_up: Duration::ZERO,
+            measure: LOAD_STEP,
+        };
+        missed += load::run(connections, shape, || {})?.handled;
+    }
+    eprintln!("{missed} written; undisturbed for {} s", args.seconds);
+    // Flushes and compactions of the load end first.
+    thread::sleep(LOAD_STEP);
+    let before = quiet(args);
+    cluster.start_again(away)?;
+    eprintln!("the member is back");
+    let catching_up = (Instant::now(), wait_caught_up(args, cluster, leader, away)?);
+    if generation() == first {
+        return Err(CatchUpError::NoSnapshot);
+    }
+    eprintln!("it has caught up; undisturbed for {} s", args.seconds);
+    thread::sleep(LOAD_STEP);
+    Ok(Phases {
+        before,
+        catching_up,
+        after: quiet(args),
+        missed,
+    })
+}
+
+fn quiet(args: &CatchUpArgs) -> (Instant, Instant) {
+    let from = Instant::now();
+    thread::sleep(Duration::from_secs(args.seconds));
+    (from, Instant::now())
+}
+
+fn wait_caught_up(
+    args: &CatchUpArgs,
+    cluster: &Cluster,
+    leader: SocketAddr,
+    away: usize,
+) -> Result<Instant, CatchUpError> {
+    let deadline = Instant::now() + Duration::from_secs(args.patience);
+    let mut control = Control::connect(leader)?;
+    loop {
+        let lag = control.lag_of(cluster.clients()[away])?;
+        if lag.is_some_and(|lag| lag <= LAG_MAX) {
+            return Ok(Instant::now());
+        }
+        if Instant::now() >= deadline {
+            return Err(CatchUpError::NotCaughtUp(args.patience, lag));
+        }
+        thread::sleep(POLL_PERIOD);
+    }
+}
+
+/// Writes at the rate asked for until told to stop.
+fn write_paced(
+    connections: &Connections,
+    args: &CatchUpArgs,
+    stop: &AtomicBool,
+) -> Result<Vec<Timed>, LoadError> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    let clients = local.block_on(&runtime, connections.connect(0..args.clients, args.clients))?;
+    let period = Duration::from_secs(1) * args.clients as u32 / args.rate.max(1) as u32;
+    let stopped = Arc::new(AtomicBool::new(false));
+    local.block_on(&runtime, async {
+        let begin = tokio::time::Instant::now();
+        let mut tasks = Vec::new();
+        for (number, client) in clients.into_iter().enumerate() {
+            let first = begin + period * number as u32 / args.clients as u32;
+            let stopped = Arc::clone(&stopped);
+            tasks.push(tokio::task::spawn_local(repeat(
+                client, first, period, stopped,
+            )));
+        }
+        while !stop.load(Ordering::Acquire) && !tasks.iter().any(|task| task.is_finished()) {
+            tokio::time::sleep(POLL_PERIOD).await;
+        }
+        stopped.store(true, Ordering::Release);
+        let mut timed = Vec::new();
+        for task in tasks {
+            timed.extend(task.await.map_err(|_| LoadError::ThreadLost)??);
+        }
+        Ok(timed)
+    })
+}
+
+async fn repeat(
+    mut client: impl Client,
+    first: tokio::time::Instant,
+    period: Duration,
+    stopped: Arc<AtomicBool>,
+) -> Result<Vec<Timed>, LoadError> {
+    let mut timed = Vec::new();
+    let mut due = first;
+    while !stopped.load(Ordering::Acquire) {
+        let late = tokio::time::Instant::now() > due;
+        tokio::time::sleep_until(due).await;
+        // The timer's own grain is not the server's doing; a write that held up the next one is.
+        let from = if late { due.into_std() } else { Instant::now() };
+        client.operate().await?;
+        timed.push((from, from.elapsed()));
+        due += period;
+    }
+    Ok(timed)
+}
+
+/// Prints the table; whether the goal is reached.
+fn report(phases: &Phases, timed: &[Timed]) -> bool {
+    println!(
+        "{:<24} {:>9} {:>8} {:>9} {:>9} {:>9} {:>9}",
+        "phase", "seconds", "writes", "p50 ms", "p99 ms", "p99.9 ms", "worst ms"
+    );
+    let line = |name: &str, (from, to): (Instant, Instant)| -> f64 {
+        let within = timed.iter().filter(|(due, _)| *due >= from && *due < to);
+        let mut latencies: Vec<Duration> = within.map(|(_, latency)| *latency).collect();
+        latencies.sort();
+        let quantile = |quantile: f64| {
+            let rank = (latencies.len() as f64 * quantile) as usize;
+            let latency = latencies.get(rank.min(latencies.len().saturating_sub(1)));
+            latency.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+        };
+        println!(
+            "{name:<24} {:>9.1} {:>8} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+            (to - from).as_secs_f64(),
+            latencies.len(),
+            quantile(0.5),
+            quantile(0.99),
+            quantile(0.999),
+            quantile(1.0)
+        );
+        quantile(0.99)
+    };
+    let before = line("undisturbed, before", phases.before);
+    let during = line("catching up by snapshot", phases.catching_up);
+    let after = line("undisturbed, after", phases.after);
+    let factor = during / before.max(after);
+    println!(
+        "{} writes missed; p99 while catching up is {factor:.2} times the undisturbed one, at most {FACTOR_MAX} asked for",
+        phases.missed
+    );
+    factor <= FACTOR_MAX
+}
+
+fn beside_this_program() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap_or_default();
+    path.set_file_name("cstore");
+    path
+}

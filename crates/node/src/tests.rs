@@ -663,3 +663,41 @@ fn the_member_of_the_highest_priority_is_handed_the_lead() {
     }
     nodes.iter().for_each(|node| drop(node.stop()));
 }
+
+/// It was admitted and went down before it heard of anybody; meanwhile its address became another.
+#[test]
+fn a_joiner_that_never_heard_of_its_cluster_finds_it_from_another_address() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("temporary directory"));
+    let first = config(directories[0].path(), &[]);
+    let join = [first.peer_listen.clone()];
+    let founder = start(first).expect("starts");
+    assert!(founder.wait_until(PATIENCE, |status| status.writable));
+    let data_dir = directories[1].path();
+    let old = config(data_dir, &join);
+    let directory = [9; 16];
+    let context = crate::MemberContext::of(&old, directory).encode().to_vec();
+    let request = peer_transport::JoinRequest::fresh(directory, context);
+    let contact = [peer_transport::PeerAddress(join[0].clone())];
+    let reply = peer_transport::request_join(&contact, &request, PATIENCE).expect("answered");
+    let peer_transport::JoinReply::Accepted {
+        cluster_id,
+        node_id,
+        ..
+    } = reply
+    else {
+        panic!("{reply:?}");
+    };
+    crate::start::begin_log(&OsDisk, &old).expect("writable");
+    let identity = Identity {
+        cluster_id,
+        node_id,
+        directory,
+        founder: false,
+    };
+    identity.store(&OsDisk, data_dir).expect("writable");
+    let moved = start(config(data_dir, &join)).expect("starts");
+    let votes = founder.wait_until(PATIENCE, |status| status.membership.voters.len() == 2);
+    assert!(votes, "{} {}", describe(&founder), describe(&moved));
+    moved.stop();
+    founder.stop();
+}

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod load;
+pub mod network;
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -19,9 +20,15 @@ use mongodb::options::{ClientOptions, ServerAddress};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use network::Network;
+
 /// How long anything that should happen soon may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Ports of members that have a machine to themselves.
+const CLIENT_PORT: u16 = 27017;
+const PEER_PORT: u16 = 37017;
+const ADMIN_PORT: u16 = 28017;
 /// What a member of a whole cluster may lack: writes go on while it is asked.
 const LAG_ENTRIES_MAX: i64 = 100;
 
@@ -56,11 +63,15 @@ pub fn cstore() -> &'static Path {
 
 /// One member's process and how to start it again.
 struct Member {
+    /// The network namespace it runs in; none: the test's own.
+    namespace: Option<String>,
     listen: String,
     peer_listen: String,
     admin_listen: String,
     data_dir: PathBuf,
     join: Option<String>,
+    /// Further arguments of this member alone.
+    arguments: Vec<String>,
     process: Option<Child>,
 }
 
@@ -101,36 +112,79 @@ impl Cluster {
 
     /// Starts `count` members with further arguments to `cstore serve`.
     pub async fn start_with(count: usize, arguments: &[&str]) -> Cluster {
+        Self::start_prepared(count, arguments, |_, _| {}).await
+    }
+
+    /// The same; `prepare` is told each member's number and its data directory, which is not there yet.
+    pub async fn start_prepared(
+        count: usize,
+        arguments: &[&str],
+        prepare: impl Fn(usize, &Path),
+    ) -> Cluster {
+        let addresses = free_addresses(3 * count);
+        let members = (0..count).map(|k| Member {
+            namespace: None,
+            listen: addresses[3 * k].clone(),
+            peer_listen: addresses[3 * k + 1].clone(),
+            admin_listen: addresses[3 * k + 2].clone(),
+            data_dir: PathBuf::new(),
+            join: (k > 0).then(|| addresses[1].clone()),
+            arguments: Vec::new(),
+            process: None,
+        });
+        let mut cluster = Self::new(members.collect(), arguments);
+        for member in 0..count {
+            prepare(member, cluster.data_dir(member));
+        }
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// Starts one member on each of the first `count` machines of `network`. With `peer_port` the members dial each other on
+    /// that port, where something of the test's must listen. The calling thread must be on one of the machines.
+    pub async fn start_on(network: &Network, count: usize, peer_port: Option<u16>) -> Cluster {
+        let at = |machine: usize, port: u16| format!("{}:{port}", network.address(machine));
+        let dialled = peer_port.unwrap_or(PEER_PORT);
+        let members = (0..count).map(|k| Member {
+            namespace: Some(network.namespace(k)),
+            listen: at(k, CLIENT_PORT),
+            peer_listen: at(k, PEER_PORT),
+            admin_listen: at(k, ADMIN_PORT),
+            data_dir: PathBuf::new(),
+            join: (k > 0).then(|| at(0, dialled)),
+            arguments: vec!["--peer-advertise".to_owned(), at(k, dialled)],
+            process: None,
+        });
+        let mut cluster = Self::new(members.collect(), &["--insecure"]);
+        cluster.start_all().await;
+        cluster
+    }
+
+    fn new(mut members: Vec<Member>, arguments: &[&str]) -> Cluster {
         let parent = cstore().parent().expect("the program is in a directory");
         let directory = tempfile::Builder::new()
             .prefix("cluster-")
             .tempdir_in(parent)
             .expect("writable target directory");
-        let addresses = free_addresses(3 * count);
-        let members = (0..count)
-            .map(|k| Member {
-                listen: addresses[3 * k].clone(),
-                peer_listen: addresses[3 * k + 1].clone(),
-                admin_listen: addresses[3 * k + 2].clone(),
-                data_dir: directory.path().join(format!("node-{k}")),
-                join: (k > 0).then(|| addresses[1].clone()),
-                process: None,
-            })
-            .collect();
+        for (number, member) in members.iter_mut().enumerate() {
+            member.data_dir = directory.path().join(format!("node-{number}"));
+        }
         let arguments = arguments
             .iter()
             .map(|argument| (*argument).to_owned())
             .collect();
-        let mut cluster = Cluster {
+        Cluster {
             members,
             arguments,
             directory,
-        };
-        for member in 0..count {
-            cluster.start_member(member);
         }
-        cluster.wait_for_voters(count).await;
-        cluster
+    }
+
+    async fn start_all(&mut self) {
+        for member in 0..self.size() {
+            self.start_member(member);
+        }
+        self.wait_for_voters(self.size()).await;
     }
 
     /// Starts one more process, on an empty directory, that asks the running members to admit it. Returns its number.
@@ -143,11 +197,13 @@ impl Cluster {
         let contacts: Vec<&str> = running.map(|it| &*it.peer_listen).collect();
         let join = Some(contacts.join(","));
         self.members.push(Member {
+            namespace: None,
             listen,
             peer_listen,
             admin_listen,
             data_dir: self.directory.path().join(format!("node-{number}")),
             join,
+            arguments: Vec::new(),
             process: None,
         });
         self.start_member(number);
@@ -261,7 +317,10 @@ impl Cluster {
             .expect("writable");
         let member = &mut self.members[member];
         assert!(member.process.is_none(), "it runs already");
-        let mut command = Command::new(cstore());
+        let mut command = match &member.namespace {
+            None => Command::new(cstore()),
+            Some(namespace) => network::command_in(namespace, cstore()),
+        };
         command.arg("serve").arg("--data-dir").arg(&member.data_dir);
         command.args([
             "--listen",
@@ -273,7 +332,7 @@ impl Cluster {
         if let Some(address) = &member.join {
             command.args(["--join", address]);
         }
-        command.args(&self.arguments);
+        command.args(&member.arguments).args(&self.arguments);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

@@ -40,6 +40,8 @@ pub(crate) struct NodeParts {
     pub context: MemberContext,
     /// Where members may be found besides: what `--join` names.
     pub seeds: Arc<[PeerAddress]>,
+    /// Bytes of a snapshot on its way in.
+    pub incoming_bytes: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -109,6 +111,11 @@ impl Node {
     /// Log positions of this member.
     pub fn indices(&self) -> Indices {
         self.parts.gauges.read()
+    }
+
+    /// How many bytes of a snapshot have come, while one is on its way in.
+    pub fn incoming_snapshot_bytes(&self) -> Option<u64> {
+        (self.parts.incoming_bytes)()
     }
 
     /// Calls `observer` now and with every later change of status.

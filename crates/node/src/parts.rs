@@ -224,6 +224,10 @@ pub(crate) fn build<D: Disk, C: Clock>(
         inboxes.core.clone(),
         upkeep.clone(),
     );
+    let incoming_bytes = Box::new({
+        let staging = staging.clone();
+        move || staging.received_bytes()
+    });
     let inbound = Inbound {
         core: inboxes.core.clone(),
         requests: requests.clone(),
@@ -321,6 +325,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         builds_driven_by_clients,
         context,
         seeds: seeds(&config.join),
+        incoming_bytes,
         threads: Mutex::default(),
         lock: Mutex::new(Some(Box::new(lock))),
     });

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use consensus::{LogIndex, LogPosition, SnapshotMeta, Term};
 use parking_lot::Mutex;
@@ -40,6 +40,8 @@ pub(crate) struct Staging<D: Disk> {
     /// Set when something is left over for [`Staging::tidy`].
     upkeep: Arc<AtomicBool>,
     state: Mutex<State<D>>,
+    /// Bytes of the snapshot under way that are here; 0 when there is none. For status pages.
+    received_bytes: AtomicU64,
 }
 
 enum State<D: Disk> {
@@ -77,7 +79,13 @@ impl<D: Disk> Staging<D> {
             core,
             upkeep,
             state: Mutex::new(State::Idle),
+            received_bytes: AtomicU64::new(0),
         })
+    }
+
+    /// How much has come of the snapshot under way; `None` when there is none.
+    pub fn received_bytes(&self) -> Option<u64> {
+        Some(self.received_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Begins or takes up a snapshot; the sink says how far it has come already.
@@ -246,9 +254,14 @@ impl<D: Disk> Staging<D> {
             _ => return Err("another stream took the place of this one".to_owned()),
         };
         match receiving.take(bytes) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                let received = receiving.file_bytes;
+                self.received_bytes.store(received, Ordering::Relaxed);
+                Ok(())
+            }
             Err(Refused { reason, keep }) => {
                 if !keep {
+                    self.received_bytes.store(0, Ordering::Relaxed);
                     *state = State::Idle;
                     self.remove(&self.engine_root.join(INCOMING))?;
                 }
@@ -258,6 +271,7 @@ impl<D: Disk> Staging<D> {
     }
 
     fn finish(self: &Arc<Self>, stream: u64) -> Result<(), String> {
+        self.received_bytes.store(0, Ordering::Relaxed);
         let receiving = {
             let mut state = self.state.lock();
             match std::mem::replace(&mut *state, State::Whole) {

@@ -35,6 +35,8 @@ pub(crate) struct MemberStatus {
     pub applied_index: Option<i64>,
     pub reachable: bool,
     pub lag_entries: Option<i64>,
+    /// Bytes of a snapshot that have come, while one is on its way to it.
+    pub snapshot_bytes: Option<i64>,
     pub version: String,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -48,6 +50,13 @@ impl MemberStatus {
 
     /// Its role, and how far it is if it catches up.
     pub(crate) fn part(&self) -> String {
+        if let Some(bytes) = self.snapshot_bytes {
+            return format!(
+                "{}, snapshot {}",
+                self.role,
+                indicatif::HumanBytes(bytes.cast_unsigned())
+            );
+        }
         if self.voter || self.leaving {
             return self.role.clone();
         }
@@ -144,6 +153,7 @@ fn member(document: &Document) -> Result<MemberStatus, CliError> {
         applied_index: known("applied_index"),
         reachable,
         lag_entries: known("lag_entries"),
+        snapshot_bytes: known("snapshot_bytes"),
         version: text("version"),
         error: document.get_str("error").ok().map(str::to_owned),
     })

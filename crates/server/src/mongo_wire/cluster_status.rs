@@ -37,6 +37,8 @@ pub(crate) struct MemberReport {
     pub commit_index: u64,
     pub applied_index: u64,
     pub durable_index: u64,
+    /// Bytes of a snapshot that have come, while one is on its way to this member.
+    pub snapshot_bytes: Option<u64>,
     pub reachable: bool,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -62,6 +64,9 @@ impl MemberReport {
         fields.i64("commit_index", number(self.commit_index));
         fields.i64("applied_index", number(self.applied_index));
         fields.i64("durable_index", number(self.durable_index));
+        if let Some(bytes) = self.snapshot_bytes {
+            fields.i64("snapshot_bytes", number(bytes));
+        }
     }
 
     /// Takes over what a member of `cluster` said, or says why it cannot be believed.
@@ -96,6 +101,7 @@ impl MemberReport {
                 "commit_index" => self.commit_index = number(),
                 "applied_index" => self.applied_index = number(),
                 "durable_index" => self.durable_index = number(),
+                "snapshot_bytes" => self.snapshot_bytes = Some(number()),
                 _ => {}
             }
         }
@@ -120,6 +126,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         commit_index: indices.commit,
         applied_index: indices.applied,
         durable_index: indices.durable,
+        snapshot_bytes: server.node.incoming_snapshot_bytes(),
         reachable: true,
         ..recorded(&status, status.id)
     }

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bson::doc;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::CliError;
 use super::super::status::MemberStatus;
@@ -124,9 +124,12 @@ impl Follower {
     ) -> Result<(), CliError> {
         let newest = cluster.members.iter().filter_map(|it| it.last_index).max();
         let (done, all) = (member.applied_index.unwrap_or(0), newest.unwrap_or(0));
-        let text = match member.reachable {
-            true => format!("{done} of {all} log entries"),
-            false => "it cannot be reached".to_owned(),
+        let text = match (member.reachable, member.snapshot_bytes) {
+            (true, Some(bytes)) => {
+                format!("{} of a snapshot so far", HumanBytes(bytes.cast_unsigned()))
+            }
+            (true, None) => format!("{done} of {all} log entries"),
+            (false, _) => "it cannot be reached".to_owned(),
         };
         self.bar.set_length(u64::try_from(all).unwrap_or(0));
         self.bar.set_position(u64::try_from(done).unwrap_or(0));

@@ -28,6 +28,8 @@ pub(crate) struct ConfigFile {
     pub priority: Option<u32>,
     pub leases: Option<bool>,
     pub cache_mib: Option<u64>,
+    pub snapshot_mib_per_second: Option<u64>,
+    pub log_retained_mib: Option<u64>,
 }
 
 /// Why a configuration file cannot be used.

@@ -72,6 +72,12 @@ pub struct ServeArgs {
     /// Memory for the storage engine's block cache.
     #[arg(long, value_name = "MIB")]
     pub cache_mib: Option<u64>,
+    /// Pace at which a member that was away for long is sent the whole state, so that writers notice little [default: 32].
+    #[arg(long, value_name = "MIB")]
+    pub snapshot_mib_per_second: Option<u64>,
+    /// Log kept for members that are away; one that misses more is sent the whole state [default: 512].
+    #[arg(long, value_name = "MIB")]
+    pub log_retained_mib: Option<u64>,
 }
 
 /// Runs a node until it is told to stop or fails; returns the process's exit code.

@@ -175,6 +175,12 @@ fn node_config(settings: &Settings) -> NodeConfig {
     if let Some(cache_mib) = settings.cache_mib {
         config.cache_bytes = cache_mib << 20;
     }
+    if let Some(mib) = settings.snapshot_mib_per_second {
+        config.snapshot_bytes_per_second = mib.saturating_mul(1 << 20);
+    }
+    if let Some(mib) = settings.log_retained_mib {
+        config.log_retained_bytes = mib.saturating_mul(1 << 20);
+    }
     config.notices = Notices::new(|what| eprintln!("cstore: {what}"));
     config
 }

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub priority: Option<u32>,
     pub leases: bool,
     pub cache_mib: Option<u64>,
+    pub snapshot_mib_per_second: Option<u64>,
+    pub log_retained_mib: Option<u64>,
 }
 
 /// Why flags and configuration do not make a node.
@@ -168,6 +170,10 @@ impl Settings {
             priority: args.priority.or(file.priority),
             leases: args.leases || file.leases.unwrap_or(false),
             cache_mib: args.cache_mib.or(file.cache_mib),
+            snapshot_mib_per_second: args
+                .snapshot_mib_per_second
+                .or(file.snapshot_mib_per_second),
+            log_retained_mib: args.log_retained_mib.or(file.log_retained_mib),
         };
         settings.check_limits()?;
         Ok(settings)
@@ -185,6 +191,11 @@ impl Settings {
         least("connections-max", self.connections_max as u64, 1)?;
         least("election-timeout-ms", self.election_timeout_ms, 20)?;
         least("heartbeat-ms", self.heartbeat_ms, 10)?;
+        least(
+            "snapshot-mib-per-second",
+            self.snapshot_mib_per_second.unwrap_or(1),
+            1,
+        )?;
         if self.leases {
             least("election-timeout-ms", self.election_timeout_ms, 50)?;
         }

@@ -2,7 +2,7 @@
 //! replica does.
 //!
 //! **What is explored.** Any node may at any time take any message ever sent, or crash, time out, lose its connection,
-//! or be proposed to, each as often as the scenario allows. Messages stay where they are: one that is never taken was
+//! or be proposed to, each as often and at those places that the scenario allows. Messages stay where they are: one that is never taken was
 //! lost, one that is taken twice was repeated, one that is taken late was delayed or overtaken, and a partition is what it
 //! withholds. After every step of a node any number of its writes under way may reach the disk; a crash loses the others.
 //!
@@ -36,8 +36,20 @@ pub struct Budget {
     pub lost_touches: u8,
     pub resets: u8,
     pub crashes: u8,
-    /// How often something written does not reach the disk at once.
+    /// How many events leave their node with something that has not reached its disk.
     pub lags: u8,
+}
+
+/// To whom it may happen, by place; and which changes of the members may be proposed.
+#[derive(Clone, Default)]
+pub struct Scenario {
+    pub changes: Vec<MembershipChange>,
+    pub time_out: Vec<usize>,
+    pub quiet: Vec<usize>,
+    pub crash: Vec<usize>,
+    pub lag: Vec<usize>,
+    /// The partition: messages from the first to the second and back are lost.
+    pub cut: Option<(usize, usize)>,
 }
 
 /// What no single state shows: who led, and what was committed in which term.
@@ -122,12 +134,17 @@ impl World {
     }
 
     /// What may happen to the node at `place`, and what is left of the budget then.
-    fn events(&self, place: usize, changes: &[MembershipChange]) -> Vec<(Event, Budget)> {
+    fn events(&self, place: usize, scenario: &Scenario) -> Vec<(Event, Budget)> {
         let node = &self.nodes[place];
         let id = node.replica.id();
         let left = self.left;
         let letters = self.sent.iter().filter(|letter| letter.envelope.to == id);
         let mut events: Vec<(Event, Budget)> = letters
+            .filter(|letter| {
+                let from = self.place_of(letter.envelope.from);
+                let cut = scenario.cut;
+                cut.is_none_or(|cut| cut != (from, place) && cut != (place, from))
+            })
             .map(|letter| (Event::Deliver(Arc::clone(letter)), left))
             .collect();
         let mut allow = |count: u8, event: Event, spend: fn(&mut Budget)| {
@@ -140,21 +157,24 @@ impl World {
         if node.replica.role() == RoleName::Leader {
             let number = u64::from(left.proposals);
             allow(left.proposals, Event::Propose(number), |b| b.proposals -= 1);
-            for change in changes {
+            for change in &scenario.changes {
                 let change = Event::Change(change.clone());
                 allow(left.changes, change, |b| b.changes -= 1);
             }
             allow(left.heartbeats, Event::Heartbeat, |b| b.heartbeats -= 1);
             allow(left.lost_touches, Event::LoseTouch, |b| b.lost_touches -= 1);
         } else {
-            allow(left.timeouts, Event::Timeout, |b| b.timeouts -= 1);
+            let timeouts = left.timeouts * u8::from(scenario.time_out.contains(&place));
+            allow(timeouts, Event::Timeout, |b| b.timeouts -= 1);
             if node.replica.leader().is_some() {
-                allow(left.quiets, Event::Quiet, |b| b.quiets -= 1);
+                let quiets = left.quiets * u8::from(scenario.quiet.contains(&place));
+                allow(quiets, Event::Quiet, |b| b.quiets -= 1);
                 allow(left.resets, Event::Reset, |b| b.resets -= 1);
             }
         }
         for kept in 0..=node.writes() {
-            allow(left.crashes, Event::Crash { kept }, |b| b.crashes -= 1);
+            let crashes = left.crashes * u8::from(scenario.crash.contains(&place));
+            allow(crashes, Event::Crash { kept }, |b| b.crashes -= 1);
         }
         events
     }
@@ -261,7 +281,7 @@ fn check_matching(one: &consensus::Replica, other: &consensus::Replica) {
 
 /// The search itself.
 pub struct Explorer {
-    changes: Vec<MembershipChange>,
+    scenario: Scenario,
     /// What a node makes of an event, by their hashes.
     known: BTreeMap<(u64, u64), Arc<Vec<Outcome>>>,
     seen: BTreeSet<u64>,
@@ -269,9 +289,9 @@ pub struct Explorer {
 }
 
 impl Explorer {
-    pub fn new(changes: Vec<MembershipChange>) -> Explorer {
+    pub fn new(scenario: Scenario) -> Explorer {
         Explorer {
-            changes,
+            scenario,
             known: BTreeMap::new(),
             seen: BTreeSet::new(),
             origins: Vec::new(),
@@ -288,7 +308,7 @@ impl Explorer {
             let mut next = Vec::new();
             for (number, world) in level {
                 for place in 0..world.nodes.len() {
-                    for (event, left) in world.events(place, &self.changes) {
+                    for (event, left) in world.events(place, &self.scenario) {
                         self.branch(&world, number, place, &event, left, &mut next);
                     }
                 }
@@ -322,8 +342,8 @@ impl Explorer {
         let outcomes = self.outcomes(&world.nodes[place], number, place, event);
         for (synced, outcome) in outcomes.iter().enumerate() {
             let mut left = left;
-            if synced + 1 < outcomes.len() {
-                if left.lags == 0 {
+            if outcome.node.writes() > 0 {
+                if left.lags == 0 || !self.scenario.lag.contains(&place) {
                     continue;
                 }
                 left.lags -= 1;

@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use consensus::{
-    Config, Effects, Entry, Envelope, HardState, Input, Membership, Message, NodeId, Persist,
-    PersistPosition, Recovered, Replica, RoleName, Term,
+    Config, Effects, Entry, EntryKind, Envelope, HardState, Input, LogIndex, Membership, Message,
+    NodeId, Persist, PersistPosition, Recovered, Replica, RoleName, Term,
 };
 
 pub const ELECTION_TICKS_MIN: u32 = 2;
@@ -72,22 +72,41 @@ fn config(id: NodeId, starts: u64) -> Config {
         election_ticks_min: ELECTION_TICKS_MIN,
         election_ticks_max: ELECTION_TICKS_MAX,
         heartbeat_ticks: 1,
+        // One entry to a message: none hides behind another.
+        append_bytes_max: 1,
         ..Config::new(id, id.0 * 1_000 + starts)
     }
 }
 
 impl Node {
     pub fn new(id: NodeId, membership: Membership) -> Node {
+        Node::with_log(id, membership, Term(0), &[])
+    }
+
+    /// A node that starts in `term` with entries of these terms on its disk.
+    pub fn with_log(id: NodeId, membership: Membership, term: Term, log: &[u64]) -> Node {
+        let entries = (1..).zip(log).map(|(index, term)| Entry {
+            index: LogIndex(index),
+            term: Term(*term),
+            kind: EntryKind::Noop,
+        });
+        let entries: Vec<Entry> = entries.collect();
+        let hard_state = HardState {
+            term,
+            ..HardState::default()
+        };
         let recovered = Recovered {
+            hard_state,
             membership: membership.clone(),
+            entries: entries.clone(),
             ..Recovered::default()
         };
         let (replica, effects) = Replica::new(config(id, 1), recovered);
         let mut node = Node {
             replica,
             membership,
-            hard_state: HardState::default(),
-            entries: Vec::new(),
+            hard_state,
+            entries,
             writes: VecDeque::new(),
             synced: PersistPosition(0),
             held: VecDeque::new(),
@@ -177,15 +196,15 @@ impl Node {
         }
     }
 
-    /// A replica that campaigns already gives up first, unless it was only asking for pre-votes.
+    /// Until it asks for pre-votes or, alone, campaigns.
     fn time_out(&mut self) -> Vec<Envelope> {
         let mut sent = Vec::new();
         for _ in 0..2 * ELECTION_TICKS_MAX {
+            let term = self.replica.term();
             sent.extend(self.step(Input::Tick));
-            if sent
-                .iter()
-                .any(|e| matches!(e.message, consensus::Message::PreVoteRequest { .. }))
-            {
+            let asks =
+                |envelope: &Envelope| matches!(envelope.message, Message::PreVoteRequest { .. });
+            if sent.iter().any(asks) || self.replica.term() > term {
                 break;
             }
         }

@@ -46,6 +46,9 @@
 //! **Snapshots.** A follower that needs entries no longer in the log gets a snapshot, streamed and staged by the hosts. What
 //! it holds is committed, so the follower may take it whoever sent it, unless it has as much itself.
 //!
+//! Every known pitfall of Raft and the tests that name it: `tests/pitfalls.md`. Dialogues: `tests/golden/`. Every interleaving
+//! of small clusters: `tests/exploration.rs`. Many random ones of larger clusters: `tests/random_schedules.rs`.
+//!
 //! # Caveats
 //! - Without leases every linearizable read costs a round of messages, shared by all that wait.
 //! - After a transfer that failed a leader has no lease any more in its term: the request may still be under way.

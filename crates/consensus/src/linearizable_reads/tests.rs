@@ -1,6 +1,7 @@
 //! Rounds and forwarded reads by themselves.
 
 use super::forwarded::ForwardedReads;
+use super::lease::Lease;
 use super::rounds::{ReadRounds, Reader};
 use crate::membership::bootstrap;
 use crate::position::{LogIndex, NodeId, ReadTicket};
@@ -66,4 +67,42 @@ fn forwarded_reads_are_answered_together_and_expire() {
     assert!(reads.tick(1).is_empty());
     assert_eq!(reads.tick(1), [ReadTicket(3)]);
     assert_eq!(reads.len(), 0);
+}
+
+#[test]
+fn a_lease_runs_from_when_the_answered_heartbeat_was_sent_first() {
+    let mut lease = Lease::new(3);
+    lease.sent(7);
+    assert!(!lease.holds(OWN, &three()), "nobody has answered");
+    lease.tick();
+    lease.tick();
+    lease.sent(7);
+    lease.answered(NodeId(2), 7);
+    assert!(lease.holds(OWN, &three()), "sent two ticks ago");
+    lease.tick();
+    assert!(!lease.holds(OWN, &three()), "three ticks ago");
+    lease.sent(7);
+    lease.answered(NodeId(2), 7);
+    assert!(
+        !lease.holds(OWN, &three()),
+        "when it was repeated does not matter"
+    );
+    lease.sent(8);
+    lease.answered(NodeId(9), 8);
+    assert!(!lease.holds(OWN, &three()), "nobody knows node 9");
+    lease.answered(NodeId(3), 8);
+    assert!(lease.holds(OWN, &three()));
+    lease.forget();
+    lease.answered(NodeId(3), 8);
+    assert!(
+        !lease.holds(OWN, &three()),
+        "it is not known how old that is"
+    );
+    lease.sent(9);
+    lease.answered(NodeId(3), 9);
+    assert!(lease.holds(OWN, &three()));
+    lease.end();
+    lease.sent(10);
+    lease.answered(NodeId(3), 10);
+    assert!(!lease.holds(OWN, &three()), "a successor was asked");
 }

@@ -15,6 +15,8 @@ pub mod history;
 pub mod linearizability;
 pub mod machine;
 pub mod network;
+pub mod planted;
+pub mod prove;
 mod random;
 pub mod scenario;
 pub mod view;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Membership, NodeId, Replica, RoleName, Term};
+use consensus::{LogIndex, Membership, NodeId, Replica, RoleName, Term};
 
 use crate::view::{Checker, WorldView};
 
@@ -17,6 +17,10 @@ pub(super) struct Memberships {
     gone: BTreeSet<NodeId>,
     /// The newest committed membership, by the index up to which it was seen.
     committed: Option<(u64, Membership)>,
+    /// The membership as of each commit index that was seen.
+    as_of: BTreeMap<LogIndex, Membership>,
+    /// Where each process was when it was last looked at.
+    commits: BTreeMap<usize, (u64, LogIndex)>,
 }
 
 struct Leader {
@@ -33,7 +37,14 @@ impl Checker for Memberships {
             return Ok(());
         };
         let replica = node.replica();
-        self.note_committed(replica)?;
+        let incarnation = view.machines[machine].incarnation;
+        let at = Some((incarnation, replica.commit()));
+        if self.commits.get(&machine).copied() != at {
+            self.commits
+                .insert(machine, (incarnation, replica.commit()));
+            self.compare(replica)?;
+            self.note_committed(replica)?;
+        }
         if replica.role() != RoleName::Leader {
             self.leaders.remove(&machine);
             return Ok(());
@@ -66,6 +77,31 @@ impl Checker for Memberships {
 }
 
 impl Memberships {
+    /// The same log makes the same membership.
+    fn compare(&mut self, replica: &Replica) -> Finding {
+        let membership = replica.committed_membership();
+        // A new directory knows nothing yet.
+        if replica.commit() == LogIndex(0) {
+            return Ok(());
+        }
+        let first = self
+            .as_of
+            .entry(replica.commit())
+            .or_insert_with(|| membership.clone());
+        match first == membership {
+            true => Ok(()),
+            false => Err(format!(
+                "as of entry {} the voters are {:?} for {}, and {:?} for another; members {:?} and {:?}",
+                replica.commit(),
+                membership.voters,
+                replica.id(),
+                first.voters,
+                membership.members.keys(),
+                first.members.keys()
+            )),
+        }
+    }
+
     fn note_committed(&mut self, replica: &Replica) -> Finding {
         let commit = replica.commit().0;
         let new = replica.committed_membership();

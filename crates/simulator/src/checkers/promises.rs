@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{
-    AppendOutcome, Envelope, LogIndex, LogPosition, Message, NodeId, Replica, RoleName, Term,
+    AppendOutcome, Envelope, LogIndex, LogPosition, Membership, Message, NodeId, Replica, RoleName,
+    Term,
 };
 
 use crate::view::{Checker, WorldView};
@@ -34,6 +35,8 @@ pub(super) struct Promises {
 struct Promised {
     term: Term,
     entry: LogPosition,
+    /// The term in which the entry was acknowledged: its leader never takes it back.
+    acknowledged_in: Term,
 }
 
 impl Checker for Promises {
@@ -65,7 +68,7 @@ impl Checker for Promises {
         };
         let replica = node.replica();
         let id = replica.id();
-        self.note_promise(replica, node.indices().durable);
+        self.note_promise(replica, node.indices().durable)?;
         let was = self.leading.get(&id).copied();
         if replica.role() == RoleName::Leader {
             if was != Some(replica.term()) {
@@ -121,8 +124,11 @@ impl Promises {
         Ok(())
     }
 
-    fn note_promise(&mut self, replica: &Replica, durable: u64) {
+    fn note_promise(&mut self, replica: &Replica, durable: u64) -> Finding {
         let promised = self.members.entry(replica.id()).or_default();
+        if promised.acknowledged_in == replica.term() {
+            check_entry(replica, promised.entry)?;
+        }
         // What was truncated since was not committed, and is promised no longer.
         while promised.entry.index >= replica.first_index()
             && replica.term_at(promised.entry.index) != Some(promised.entry.term)
@@ -130,12 +136,14 @@ impl Promises {
             let index = promised.entry.index.previous();
             let term = replica.term_at(index).unwrap_or_default();
             promised.entry = LogPosition { index, term };
+            promised.acknowledged_in = Term(0);
         }
         let mut promise = |index: LogIndex| {
             if let Some(term) = replica.term_at(index)
                 && index > promised.entry.index
             {
                 promised.entry = LogPosition { index, term };
+                promised.acknowledged_in = replica.term();
             }
         };
         if let Some((term, index)) = self.fresh.remove(&replica.id())
@@ -146,6 +154,7 @@ impl Promises {
         if replica.role() == RoleName::Leader {
             promise(LogIndex(replica.commit().0.min(durable)));
         }
+        Ok(())
     }
 
     fn check_election(&self, leader: &Replica) -> Finding {
@@ -154,7 +163,7 @@ impl Promises {
         let votes = |voter: NodeId| voter == id || supporters.is_some_and(|it| it.contains(&voter));
         // The membership that elected it may have been followed by the one of an entry appended since: a new leader appends
         // nothing but an empty entry.
-        if leader.membership().has_quorum(votes) {
+        if has_quorum(leader.membership(), votes) {
             return Ok(());
         }
         Err(format!(
@@ -177,7 +186,7 @@ impl Promises {
             acknowledged.is_some_and(|index| *index >= commit)
         };
         let memberships = [leader.membership(), leader.committed_membership()];
-        if memberships.iter().any(|it| it.has_quorum(holds)) {
+        if memberships.iter().any(|it| has_quorum(it, holds)) {
             return Ok(());
         }
         let holders: Vec<NodeId> = leader
@@ -196,13 +205,22 @@ impl Promises {
     }
 }
 
+/// The rule itself, not the code under test: a majority of the voters and, while joint, one of the former voters.
+fn has_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool) -> bool {
+    let majority = |voters: &BTreeSet<NodeId>| {
+        let agreeing = voters.iter().filter(|id| agrees(**id)).count();
+        agreeing > voters.len() / 2
+    };
+    majority(&membership.voters) && membership.outgoing.as_ref().is_none_or(majority)
+}
+
 fn check_entry(replica: &Replica, promised: LogPosition) -> Finding {
     let has = replica.term_at(promised.index);
     if promised.index < replica.first_index() || has == Some(promised.term) {
         return Ok(());
     }
     Err(format!(
-        "{} came back without entry {} of {}, which it had acknowledged; it has {has:?} there, its log ends at {}",
+        "{} is without entry {} of {}, which it had acknowledged; it has {has:?} there, its log ends at {}",
         replica.id(),
         promised.index,
         promised.term,

@@ -264,6 +264,8 @@ impl World {
         self.streams.retain(|_, stream| stream.from.0 != at);
         drop(node);
         let machine = &mut self.machines[at];
+        // Answers to the dead process reach nobody.
+        machine.incarnation += 1;
         machine.paused = false;
         machine.engines.kill_process();
         match death {
@@ -306,6 +308,7 @@ impl World {
         machine.engines = SimulatedEngines::new(machine.disk.clone(), self.settings.memtable_bytes);
         let host = &mut self.hosts[at];
         host.founder = false;
+        host.admission = Arc::default();
         host.wiped = true;
         host.disk_full = false;
     }

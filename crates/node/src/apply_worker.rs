@@ -178,7 +178,7 @@ impl<D: Disk> ApplyWorker<D> {
                 context: encode_membership(membership),
             },
             None => JoinReply::NotNow {
-                reason: "the member was removed again".to_owned(),
+                reason: "the member that was in its place is removed; ask again".to_owned(),
             },
         };
         // The asker may have given up waiting.

@@ -105,11 +105,18 @@ impl Core {
 
     /// What every member reads: the least of their feature levels, and whose it is.
     pub fn feature_level(&self) -> (u32, Option<NodeId>) {
+        self.feature_level_without(None)
+    }
+
+    /// The same, but for one whose program does not matter any more.
+    fn feature_level_without(&self, gone: Option<NodeId>) -> (u32, Option<NodeId>) {
         let members = self.replica.membership().members.iter();
-        let levels = members.map(|(id, member)| {
-            let level = MemberContext::decode(&member.context).feature_level;
-            (level, Some(*id))
-        });
+        let levels = members
+            .filter(|(id, _)| Some(**id) != gone)
+            .map(|(id, member)| {
+                let level = MemberContext::decode(&member.context).feature_level;
+                (level, Some(*id))
+            });
         levels.min().unwrap_or((self.feature_level, None))
     }
 
@@ -213,7 +220,7 @@ impl Core {
         request: &JoinRequest,
         context: &MemberContext,
     ) -> Result<MembershipChange, JoinReply> {
-        let (level, oldest) = self.feature_level();
+        let (level, _) = self.feature_level();
         if context.feature_level < level {
             let reason = format!(
                 "this cluster uses features of level {level}, the joining program knows level {}; start a newer version of it",
@@ -238,22 +245,24 @@ impl Core {
                 .progress()
                 .get(&removes)
                 .is_some_and(|progress| progress.recently_active);
-        let reason = if connected {
-            format!(
+        if connected {
+            let reason = format!(
                 "member {}, whose place it would take, was heard of a moment ago; stop that one if it still runs",
                 removes.0
-            )
-        } else if level < FEATURE_LEVEL_MEMBERSHIP {
-            too_old_text(oldest, level)
-        } else {
-            return Ok(MembershipChange::Replace {
-                id,
-                context: payload,
-                priority,
-                removes,
-            });
-        };
-        Err(JoinReply::NotNow { reason })
+            );
+            return Err(JoinReply::NotNow { reason });
+        }
+        // The lost member's own program reads nothing any more.
+        if self.feature_level_without(Some(removes)).0 < FEATURE_LEVEL_MEMBERSHIP {
+            // In two steps, which every version knows: whoever joins asks again and finds the place free.
+            return Ok(MembershipChange::Remove(removes));
+        }
+        Ok(MembershipChange::Replace {
+            id,
+            context: payload,
+            priority,
+            removes,
+        })
     }
 
     /// The member whose place a new directory takes: the one it names, or the one that was reached at its address, whose
@@ -420,15 +429,6 @@ pub fn removed_text(id: NodeId) -> String {
     format!(
         "member {} was removed from the cluster; to add this machine again, start it with an empty --data-dir and --join",
         id.0
-    )
-}
-
-/// Why something new has to wait for an upgrade.
-fn too_old_text(member: Option<NodeId>, level: u32) -> String {
-    let member = member.map_or_else(|| "a member".to_owned(), |id| format!("member {}", id.0));
-    format!(
-        "{member} runs a version that cannot read this (feature level {level}, {FEATURE_LEVEL_MEMBERSHIP} is needed); \
-         upgrade every member first"
     )
 }
 

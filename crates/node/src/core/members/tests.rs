@@ -234,11 +234,6 @@ fn nothing_is_written_that_a_member_cannot_read() {
         needed: 2,
     };
     assert_eq!(outcome.lock().expect("one thread").take(), Some(refused));
-    let (answer, _) = join(&mut core, fresh(&context(9, "b:1")));
-    assert!(
-        matches!(&answer, Some(JoinReply::NotNow { reason }) if reason.contains("upgrade")),
-        "{answer:?}"
-    );
     // A priority waits.
     let preferred = MemberContext {
         priority: 5,
@@ -323,4 +318,28 @@ fn a_member_reads_of_itself_what_it_wrote() {
     // As the first version wrote it.
     let old = MemberContext::decode(b"directory=01010101010101010101010101010101\npeer=a:1\n");
     assert_eq!((old.feature_level, old.priority), (1, DEFAULT_PRIORITY));
+}
+
+/// Found by the simulator: the wiped machine waited for ever for the upgrade of the member it was.
+#[test]
+fn what_a_lost_member_could_read_does_not_keep_its_machine_out() {
+    let old = |directory, peer| MemberContext {
+        feature_level: 1,
+        ..context(directory, peer)
+    };
+    let mut core = leader_and_a_silent_learner(&old(2, "b:1"));
+    let (_, membership) = join(&mut core, fresh(&context(9, "b:1")));
+    let ids: Vec<NodeId> = membership.members.into_keys().collect();
+    assert_eq!(ids, [OWN, THIRD], "replaced at once");
+
+    let contexts = [context(1, "a:1"), old(2, "b:1"), old(3, "c:1")];
+    let mut core = core_with(0, members(1, &contexts));
+    lead(&mut core);
+    let (answer, membership) = join(&mut core, fresh(&old(9, "b:1")));
+    assert_eq!(answer, None, "answered when the place is free");
+    let ids: Vec<NodeId> = membership.members.into_keys().collect();
+    assert_eq!(ids, [OWN, THIRD], "the lost one goes first");
+    let (_, membership) = join(&mut core, fresh(&old(9, "b:1")));
+    let ids: Vec<NodeId> = membership.members.into_keys().collect();
+    assert_eq!(ids, [OWN, THIRD, NodeId(4)]);
 }

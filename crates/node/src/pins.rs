@@ -54,6 +54,8 @@ impl<D: Disk> Pins<D> {
     pub fn open(disk: D, engine_root: PathBuf, machine: &StateMachine) -> Result<Self, StartError> {
         let generation = engine_dirs::current(&disk, &engine_root)?;
         let text = small_file::read(&disk, &engine_root.join(PINNED))?.unwrap_or_default();
+        // What cannot be trusted pins nothing: another version is sent then.
+        let text = small_file::unseal(&text).unwrap_or_default();
         let mut pins = BTreeMap::new();
         for (to, of, applied) in text.lines().filter_map(decode) {
             // Another generation is another engine, without the versions of this one.
@@ -163,12 +165,8 @@ impl<D: Disk> Pins<D> {
 
     fn store(&self) -> Result<(), StartError> {
         let lines = self.pins.iter().map(|(to, pin)| encode(*to, pin));
-        small_file::replace(
-            &self.disk,
-            &self.engine_root,
-            PINNED,
-            &lines.collect::<String>(),
-        )
+        let text = small_file::seal(&lines.collect::<String>());
+        small_file::replace(&self.disk, &self.engine_root, PINNED, &text)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::mailbox::Mailbox;
 const INCOMING: &str = "incoming";
 const MAGIC: [u8; 8] = *b"CSTORSNP";
 const VERSION: u32 = 1;
-/// Magic, version, reserved, index, term.
+/// Magic, version, checksum of the rest, index, term.
 const HEADER_BYTES: usize = 32;
 /// Bytes of chunks that a power cut may take.
 const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
@@ -395,7 +395,13 @@ fn encode_header(position: LogPosition) -> [u8; HEADER_BYTES] {
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     header[16..24].copy_from_slice(&position.index.0.to_le_bytes());
     header[24..].copy_from_slice(&position.term.0.to_le_bytes());
+    let checksum = header_checksum(&header);
+    header[12..16].copy_from_slice(&checksum.to_le_bytes());
     header
+}
+
+fn header_checksum(header: &[u8; HEADER_BYTES]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
 }
 
 fn decode_header(header: &[u8; HEADER_BYTES]) -> Option<LogPosition> {
@@ -403,7 +409,9 @@ fn decode_header(header: &[u8; HEADER_BYTES]) -> Option<LogPosition> {
         let bytes = header[at..at + 8].try_into().expect("eight bytes");
         u64::from_le_bytes(bytes)
     };
-    let known = header[..8] == MAGIC && header[8..12] == VERSION.to_le_bytes();
+    let known = header[..8] == MAGIC
+        && header[8..12] == VERSION.to_le_bytes()
+        && header[12..16] == header_checksum(header).to_le_bytes();
     known.then(|| LogPosition {
         index: LogIndex(number(16)),
         term: Term(number(24)),

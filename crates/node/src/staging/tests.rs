@@ -292,7 +292,10 @@ fn what_a_crash_tore_or_decay_changed_in_the_kept_chunks_is_asked_for_again() {
     damaged[second + 100] ^= 1;
     let mut long = kept[..second].to_vec();
     long.extend_from_slice(&[0xff; 5000]);
-    let cases: [(Vec<u8>, usize); 6] = [
+    let mut misnamed = kept.clone();
+    misnamed[17] ^= 1;
+    let cases: [(Vec<u8>, usize); 7] = [
+        (misnamed, 0),
         (kept[..kept.len() - 1].to_vec(), chunks.len() - 2),
         (kept[..second + 10].to_vec(), 1),
         (long, 1),
@@ -488,8 +491,14 @@ fn a_pin_outlives_its_process_but_not_its_time_nor_its_engine() {
     let mut sender = sender.restart();
     assert!(sender.pins.is_empty());
     sender.pin();
-    std::fs::write(sender.root.join("CURRENT"), "7\n").expect("written");
     let machine = &sender.machine;
+    let pinned = sender.root.join("pinned");
+    let text = std::fs::read_to_string(&pinned).expect("stored");
+    std::fs::write(&pinned, text.replacen(" 3", " 2", 1)).expect("written");
+    let damaged = Pins::open(OsDisk, sender.root.clone(), machine).expect("sound");
+    assert!(damaged.is_empty(), "what decayed is not trusted");
+    std::fs::write(&pinned, text).expect("written");
+    std::fs::write(sender.root.join("CURRENT"), "7\n").expect("written");
     let other = Pins::open(OsDisk, sender.root.clone(), machine).expect("sound");
     assert!(other.is_empty(), "generation 7 is another engine");
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bson::DateTime;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
+use crate::aggregation::Collections;
 use crate::{DocumentError, raw};
 
 /// The surroundings of an evaluation. Cheap to clone; clones share the sequence of random numbers.
@@ -15,6 +16,7 @@ pub struct Context {
     now: Option<DateTime>,
     draws: Option<Arc<Draws>>,
     variables: Arc<Vec<(String, RawBson)>>,
+    collections: Option<Arc<dyn Collections>>,
 }
 
 /// A sequence of random numbers (splitmix64) that the seed and the order of drawing decide.
@@ -44,7 +46,19 @@ impl Context {
                 drawn: AtomicU64::new(0),
             })),
             variables: Arc::default(),
+            collections: None,
         }
+    }
+
+    /// Adds where `$lookup` and its kin read other collections.
+    pub fn with_collections(mut self, collections: Arc<dyn Collections>) -> Context {
+        self.collections = Some(collections);
+        self
+    }
+
+    /// Where other collections are read.
+    pub(crate) fn collections(&self) -> Option<&Arc<dyn Collections>> {
+        self.collections.as_ref()
     }
 
     /// The same without random numbers: for filters that are evaluated more than once and must answer the same.

@@ -59,10 +59,12 @@ async fn run(database: &Database, row: &Row) -> Result<(), String> {
             Ok(found) => found.try_collect::<Vec<_>>().await.map(drop),
             Err(error) => Err(error),
         },
-        "Stages" | "Accumulators" | "Expressions" => match collection.aggregate([example]).await {
-            Ok(found) => found.try_collect::<Vec<_>>().await.map(drop),
-            Err(error) => Err(error),
-        },
+        "Stages" | "Accumulators" | "Window functions" | "Expressions" => {
+            match collection.aggregate([example]).await {
+                Ok(found) => found.try_collect::<Vec<_>>().await.map(drop),
+                Err(error) => Err(error),
+            }
+        }
         "Commands" | "Indexes and collection options" => {
             database.run_command(example).await.map(drop)
         }

@@ -27,6 +27,21 @@ const _: () = assert!(MEMORY_BYTES_MAX == crate::sort::SORT_BYTES_MAX);
 /// Documents flowing between stages.
 pub type DocumentStream = Box<dyn Iterator<Item = Result<RawDocumentBuf, DocumentError>> + Send>;
 
+/// Where stages read other collections, as of the state the pipeline itself reads.
+pub trait Collections: std::fmt::Debug + Send + Sync {
+    /// The documents of `collection` through `pipeline`; without a collection the pipeline makes its own. A collection
+    /// that does not exist is empty.
+    fn aggregate(
+        &self,
+        collection: Option<&str>,
+        pipeline: &RawArray,
+        context: &Context,
+    ) -> Result<DocumentStream, DocumentError>;
+}
+
+/// Stages of one pipeline at most.
+pub const STAGES_MAX: usize = 1_000;
+
 /// A parsed pipeline. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
@@ -72,7 +87,20 @@ impl Pipeline {
                     "Each element of the 'pipeline' array must be an object",
                 ));
             };
-            parsed.push(Arc::new(stages::parse(stage, context)?));
+            let stage = stages::parse(stage, context)?;
+            if stage.makes_documents() && !parsed.is_empty() {
+                return Err(DocumentError::location(
+                    40602,
+                    "$documents is only valid as the first stage in a pipeline",
+                ));
+            }
+            parsed.push(Arc::new(stage));
+            if parsed.len() > STAGES_MAX {
+                return Err(DocumentError::location(
+                    7_749_501,
+                    format!("Pipeline length must be no longer than {STAGES_MAX} stages"),
+                ));
+            }
         }
         Ok(Pipeline {
             stages: parsed,
@@ -83,6 +111,13 @@ impl Pipeline {
     /// Whether there are no stages.
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
+    }
+
+    /// Whether the first stage makes the documents: nothing need be read.
+    pub fn makes_documents(&self) -> bool {
+        self.stages
+            .first()
+            .is_some_and(|stage| stage.makes_documents())
     }
 
     /// Takes the leading stages that a planner can do better; the rest is to be run on what it finds.

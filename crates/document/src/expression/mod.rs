@@ -23,7 +23,7 @@ use crate::sort::check_path;
 use crate::{DocumentError, display};
 pub(crate) use environment::Environment;
 use operators::{Compute, Evaluate, Operands};
-pub(crate) use operators::{Merged, positive_n};
+pub(crate) use operators::{Merged, TimeUnit, later_in_utc, positive_n};
 pub(crate) use scope::Scope;
 pub use value::Value;
 pub(crate) use value::{compare, is_nullish};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bson::{Bson, RawBson, RawDocumentBuf};
-use document::DocumentError;
-use document::aggregation::{CountShape, DocumentStream, LeadingFind, Pipeline};
+use bson::{Bson, RawArray, RawBson, RawDocumentBuf};
+use document::aggregation::{Collections, CountShape, DocumentStream, LeadingFind, Pipeline};
+use document::{Context, DocumentError};
 use parking_lot::Mutex;
 
 use super::count::count_matches;
@@ -13,7 +13,7 @@ use super::find::ParsedFind;
 use super::interrupt::Interrupt;
 use super::request::{AggregateRequest, QueryError};
 use super::row::Row;
-use crate::Snapshot;
+use crate::{Namespace, Snapshot};
 
 /// A pipeline taken apart.
 pub(super) struct ParsedPipeline {
@@ -52,12 +52,19 @@ impl ParsedPipeline {
 impl Snapshot {
     /// Starts an aggregation. A missing collection is an empty one.
     pub fn aggregate(&self, request: AggregateRequest) -> Result<FindCursor, QueryError> {
+        let stopped = Stopped::default();
+        let request = self.with_collections(request, &stopped);
         let ParsedPipeline {
             mut find,
             count,
             rest,
         } = ParsedPipeline::parse(request)?;
         let interrupt = find.interrupt.clone();
+        if rest.makes_documents() {
+            let nothing = Box::new(std::iter::empty());
+            let rows = PipelineRows::new(nothing, &rest, interrupt, stopped);
+            return Ok(FindCursor::of_pipeline(rows));
+        }
         if let Some(shape) = count {
             find.sort = None;
             let (count, _) = count_matches(find.plan(self)?, self)?;
@@ -67,6 +74,7 @@ impl Snapshot {
                 Box::new(input),
                 &rest,
                 interrupt,
+                stopped,
             )));
         }
         let rows = find.plan(self)?.rows(self);
@@ -74,8 +82,26 @@ impl Snapshot {
             return Ok(FindCursor::of_find(rows));
         }
         Ok(FindCursor::of_pipeline(PipelineRows::over(
-            rows, &rest, interrupt,
+            rows, &rest, interrupt, stopped,
         )))
+    }
+}
+
+impl Snapshot {
+    /// The request, its stages able to read other collections.
+    pub(super) fn with_collections(
+        &self,
+        mut request: AggregateRequest,
+        stopped: &Stopped,
+    ) -> AggregateRequest {
+        let collections = OfSnapshot {
+            snapshot: self.clone(),
+            database: request.namespace.database.clone(),
+            interrupt: request.interrupt.clone(),
+            stopped: Arc::clone(stopped),
+        };
+        request.context = request.context.with_collections(Arc::new(collections));
+        request
     }
 }
 
@@ -100,25 +126,92 @@ fn append(document: &mut RawDocumentBuf, name: &str, value: &Bson) {
     document.append(name, value);
 }
 
+/// What ended the reading of documents, if it was not the documents.
+pub(super) type Stopped = Arc<Mutex<Option<QueryError>>>;
+
+/// Other collections of the database, as of the snapshot the pipeline reads.
+struct OfSnapshot {
+    snapshot: Snapshot,
+    database: String,
+    interrupt: Interrupt,
+    stopped: Stopped,
+}
+
+impl std::fmt::Debug for OfSnapshot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("OfSnapshot")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OfSnapshot {
+    /// The error for the stage; what is no error of documents is kept at the side.
+    fn refused(stopped: &Stopped, error: QueryError) -> DocumentError {
+        match error {
+            QueryError::Command(crate::CommandError::Document(error)) => error,
+            other => {
+                *stopped.lock() = Some(other);
+                DocumentError::bad_value("another collection could not be read")
+            }
+        }
+    }
+}
+
+impl Collections for OfSnapshot {
+    fn aggregate(
+        &self,
+        collection: Option<&str>,
+        pipeline: &RawArray,
+        context: &Context,
+    ) -> Result<DocumentStream, DocumentError> {
+        let request = AggregateRequest {
+            // A pipeline that makes its documents reads nothing of this one.
+            namespace: Namespace::new(&self.database, collection.unwrap_or("$cmd.aggregate")),
+            pipeline: pipeline.to_owned(),
+            hint: None,
+            context: context.clone(),
+            interrupt: self.interrupt.clone(),
+        };
+        let stopped = Arc::clone(&self.stopped);
+        let rows = self.snapshot.aggregate(request);
+        let rows = rows.map_err(|error| OfSnapshot::refused(&stopped, error))?;
+        Ok(Box::new(rows.map(move |row| match row {
+            Ok(row) => Ok(row.into_document()),
+            Err(error) => Err(OfSnapshot::refused(&stopped, error)),
+        })))
+    }
+}
+
 /// The rows of a pipeline. Stages know only errors of documents; what stopped their input is kept at the side and
 /// given instead of the stand-in that went through the stages.
 pub(super) struct PipelineRows {
     stream: DocumentStream,
-    stopped: Arc<Mutex<Option<QueryError>>>,
+    stopped: Stopped,
     interrupt: Interrupt,
 }
 
 impl PipelineRows {
-    fn new(input: DocumentStream, stages: &Pipeline, interrupt: Interrupt) -> PipelineRows {
+    fn new(
+        input: DocumentStream,
+        stages: &Pipeline,
+        interrupt: Interrupt,
+        stopped: Stopped,
+    ) -> PipelineRows {
         PipelineRows {
             stream: stages.run(input),
-            stopped: Arc::new(Mutex::new(None)),
+            stopped,
             interrupt,
         }
     }
 
-    fn over(rows: FindRows, stages: &Pipeline, interrupt: Interrupt) -> PipelineRows {
-        let stopped = Arc::new(Mutex::new(None));
+    fn over(
+        rows: FindRows,
+        stages: &Pipeline,
+        interrupt: Interrupt,
+        stopped: Stopped,
+    ) -> PipelineRows {
         let stop = Arc::clone(&stopped);
         let input = rows.map(move |row| match row {
             Ok(row) => Ok(row.into_document()),
@@ -127,10 +220,7 @@ impl PipelineRows {
                 Err(DocumentError::bad_value("the input of the pipeline failed"))
             }
         });
-        PipelineRows {
-            stopped,
-            ..PipelineRows::new(Box::new(input), stages, interrupt)
-        }
+        PipelineRows::new(Box::new(input), stages, interrupt, stopped)
     }
 }
 

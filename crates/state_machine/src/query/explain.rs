@@ -8,7 +8,7 @@ use bson::{RawBson, RawDocument};
 use document::filter::Interval;
 use document::key_encoding::Direction;
 
-use super::aggregate::ParsedPipeline;
+use super::aggregate::{ParsedPipeline, Stopped};
 use super::count::count_matches;
 use super::find::{ParsedFind, PlannedFind};
 use super::planner::{Access, IndexScan};
@@ -47,7 +47,10 @@ impl Snapshot {
             }
             Explained::Aggregate(aggregate) => {
                 let stages = aggregate.pipeline.clone();
-                let ParsedPipeline { find, count, rest } = ParsedPipeline::parse(aggregate)?;
+                let ParsedPipeline { find, count, rest } = {
+                    let aggregate = self.with_collections(aggregate, &Stopped::default());
+                    ParsedPipeline::parse(aggregate)?
+                };
                 let above = match count {
                     Some(_) => Above::Count,
                     None => Above::Nothing,

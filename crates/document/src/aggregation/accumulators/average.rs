@@ -28,11 +28,15 @@ impl Accumulator for Average {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> RawBson {
-        match self.count {
+    fn so_far(&self) -> Option<RawBson> {
+        Some(match self.count {
             0 => RawBson::Null,
             count => self.total.average(count),
-        }
+        })
+    }
+
+    fn finish(self: Box<Self>) -> RawBson {
+        self.so_far().expect("always told")
     }
 
     fn bytes(&self) -> usize {

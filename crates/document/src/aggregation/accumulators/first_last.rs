@@ -32,6 +32,10 @@ impl Accumulator for FirstLast {
         Ok(())
     }
 
+    fn so_far(&self) -> Option<RawBson> {
+        Some(self.value.clone().unwrap_or(RawBson::Null))
+    }
+
     fn finish(self: Box<Self>) -> RawBson {
         self.value.unwrap_or(RawBson::Null)
     }

@@ -46,6 +46,10 @@ impl Accumulator for MinMax {
         Ok(())
     }
 
+    fn so_far(&self) -> Option<RawBson> {
+        Some(self.best.clone().unwrap_or(RawBson::Null))
+    }
+
     fn finish(self: Box<Self>) -> RawBson {
         self.best.unwrap_or(RawBson::Null)
     }

@@ -30,6 +30,11 @@ pub(crate) trait Accumulator: Send {
         self.add(value)
     }
 
+    /// The result so far, where telling it is cheap.
+    fn so_far(&self) -> Option<RawBson> {
+        None
+    }
+
     /// The result.
     fn finish(self: Box<Self>) -> RawBson;
 

@@ -21,6 +21,10 @@ impl Accumulator for Sum {
         Ok(())
     }
 
+    fn so_far(&self) -> Option<RawBson> {
+        Some(self.0.sum().into())
+    }
+
     fn finish(self: Box<Self>) -> RawBson {
         self.0.sum().into()
     }

@@ -1,16 +1,28 @@
 //! The registry of pipeline stages: one entry and one file each.
 
 mod add_fields;
+mod bucket;
+mod bucket_auto;
 mod count;
+mod densify;
+mod documents;
+mod facet;
+mod fill;
+mod foreign;
+mod graph_lookup;
 mod group;
 mod matching;
+mod options;
 mod project;
+mod redact;
 mod replace_root;
+mod sample;
 mod skip_limit;
 mod sort_by_count;
 mod sorting;
 mod unset;
 mod unwind;
+mod window;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -37,6 +49,13 @@ pub(super) enum Stage {
     Other(Box<dyn RunStage>),
 }
 
+impl Stage {
+    /// Whether the stage takes no input.
+    pub fn makes_documents(&self) -> bool {
+        matches!(self, Stage::Other(stage) if stage.makes_documents())
+    }
+}
+
 /// Any other stage.
 pub(super) trait RunStage: Debug + Send + Sync {
     /// The stage's output over `input`.
@@ -46,6 +65,11 @@ pub(super) trait RunStage: Debug + Send + Sync {
     fn count_shape(&self) -> Option<CountShape> {
         None
     }
+
+    /// Whether the stage takes no input and must come first.
+    fn makes_documents(&self) -> bool {
+        false
+    }
 }
 
 type ParseStage = fn(RawBsonRef<'_>, &Context) -> Result<Stage, DocumentError>;
@@ -53,17 +77,29 @@ type ParseStage = fn(RawBsonRef<'_>, &Context) -> Result<Stage, DocumentError>;
 /// Every stage that exists.
 const REGISTRY: &[(&str, ParseStage)] = &[
     ("$addFields", add_fields::parse),
+    ("$bucket", bucket::parse),
+    ("$bucketAuto", bucket_auto::parse),
     ("$count", count::parse),
+    ("$densify", densify::parse),
+    ("$documents", documents::parse),
+    ("$facet", facet::parse),
+    ("$fill", fill::parse),
+    ("$graphLookup", graph_lookup::parse),
     ("$group", group::parse),
     ("$limit", skip_limit::parse_limit),
+    ("$lookup", foreign::parse_lookup),
     ("$match", matching::parse),
     ("$project", project::parse),
+    ("$redact", redact::parse),
     ("$replaceRoot", replace_root::parse),
     ("$replaceWith", replace_root::parse_with),
+    ("$sample", sample::parse),
     ("$set", add_fields::parse_set),
+    ("$setWindowFields", window::parse),
     ("$skip", skip_limit::parse_skip),
     ("$sort", sorting::parse),
     ("$sortByCount", sort_by_count::parse),
+    ("$unionWith", foreign::parse_union_with),
     ("$unset", unset::parse),
     ("$unwind", unwind::parse),
 ];

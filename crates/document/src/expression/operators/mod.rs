@@ -34,6 +34,7 @@ use bson::raw::{RawBson, RawBsonRef};
 use super::{Environment, Evaluated, Expression, Node, Scope};
 use crate::{DocumentError, ErrorKind, raw};
 pub(crate) use array_parts::positive_n;
+pub(crate) use date::arithmetic::{Unit as TimeUnit, later_in_utc};
 use named::Named;
 pub(crate) use object::Merged;
 pub(super) use operands::Operands;

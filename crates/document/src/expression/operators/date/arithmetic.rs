@@ -7,7 +7,7 @@ use super::super::Computed;
 use super::super::named::{Named, Wording};
 use super::super::operands::{Operands, date, fail, null};
 use super::civil::{Civil, DAY_MS, days, days_in_month, iso_weekday};
-use super::zone::Zone;
+use super::zone::{UTC, Zone};
 use super::{instant_of, require_instant};
 use crate::DocumentError;
 use bson::raw::RawBson;
@@ -48,6 +48,14 @@ impl Unit {
         Unit::parse(name).ok_or_else(|| {
             DocumentError::failed_to_parse(format!("unknown time unit value: {name}"))
         })
+    }
+
+    /// Milliseconds of a unit that always has as many.
+    pub fn millis(self) -> Option<i64> {
+        match self {
+            Unit::Fixed(millis) => Some(millis),
+            unit => unit.days().map(|days| days * DAY_MS),
+        }
     }
 
     fn months(self) -> Option<i64> {
@@ -92,6 +100,11 @@ pub(crate) fn later(instant: i64, unit: Unit, amount: i64, zone: &Zone) -> Optio
         }
     };
     Some(zone.instant(moved))
+}
+
+/// The same in UTC.
+pub(crate) fn later_in_utc(instant: i64, unit: Unit, amount: i64) -> Option<i64> {
+    later(instant, unit, amount, &UTC)
 }
 
 pub(in crate::expression::operators) const ADD: Named = Named {

@@ -100,11 +100,19 @@ fn shape(request: &Request<'_>) -> Result<Shape, Failure> {
     })
 }
 
+/// Whether the pipeline begins with `$documents`.
+fn makes_documents(request: &Request<'_>) -> Result<bool, Failure> {
+    let stages = pipeline(request)?;
+    let first = stages.first().and_then(|stage| stage.iter().next());
+    Ok(matches!(first, Some(Ok((name, _))) if name == "$documents"))
+}
+
 /// Reads the command; shared with `explain`.
 pub(super) fn parse(request: &Request<'_>) -> Result<AggregateRequest, Failure> {
     require_simple_collation(request)?;
     let collection = match request.target {
         RawBsonRef::String(_) => request.collection()?,
+        _ if makes_documents(request)? => "$cmd.aggregate",
         // A pipeline without a collection begins with a stage that makes documents; those are `sources`'.
         _ => {
             return Err(Failure::new(

@@ -114,10 +114,12 @@ impl Script {
                 show_raw(&update.upsert(&filter, id, &self.context())?)
             }
             "project" => {
-                let projection = Projection::parse(&parse_document(argument))?;
-                let projected: Vec<_> =
-                    self.documents.iter().map(|d| projection.apply(d)).collect();
-                show_all(&projected)
+                let projection = Projection::parse_in(&parse_document(argument), &context())?;
+                let projected = self
+                    .documents
+                    .iter()
+                    .map(|document| projection.apply_to_match(document, &self.filter));
+                show_all(&projected.collect::<Result<Vec<_>, _>>()?)
             }
             "sort" => {
                 let sort = SortSpec::parse(&parse_document(argument))?;

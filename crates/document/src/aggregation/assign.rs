@@ -11,7 +11,7 @@ use crate::raw::{self, DocumentWriter, elements};
 
 /// Paths as a tree, with what is to be assigned at the leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Assignments<L> {
+pub(crate) struct Assignments<L> {
     fields: Vec<(String, Assignment<L>)>,
 }
 

@@ -5,7 +5,7 @@
 //! [`MEMORY_BYTES_MAX`]. Nothing depends on a clock, on chance or on the order of hashing.
 
 pub(crate) mod accumulators;
-mod assign;
+pub(crate) mod assign;
 mod leading;
 mod stages;
 #[cfg(test)]

@@ -70,6 +70,24 @@ fn field(name: &str, value: RawBsonRef<'_>) -> Result<Node, DocumentError> {
     }
 }
 
+fn unknown_operator(name: &str) -> DocumentError {
+    const GEOSPATIAL: [&str; 6] = [
+        "$geoIntersects",
+        "$geoNear",
+        "$geoWithin",
+        "$near",
+        "$nearSphere",
+        "$within",
+    ];
+    if GEOSPATIAL.contains(&name) {
+        return DocumentError::new(
+            crate::ErrorKind::CommandNotSupported,
+            format!("{name} is not supported: there are no geospatial operators here"),
+        );
+    }
+    DocumentError::bad_value(format!("unknown operator: {name}"))
+}
+
 /// A document of operators on one path.
 pub(super) fn field_operators(
     path: &Path,
@@ -79,8 +97,7 @@ pub(super) fn field_operators(
     for element in conditions.iter() {
         let (name, value) = element?;
         let name = name.as_str();
-        let parse = operators::find(name)
-            .ok_or_else(|| DocumentError::bad_value(format!("unknown operator: {name}")))?;
+        let parse = operators::find(name).ok_or_else(|| unknown_operator(name))?;
         conjuncts.push(parse(&Operand {
             path,
             name,

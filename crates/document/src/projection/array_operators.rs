@@ -15,6 +15,8 @@ const MEMBER: &str = "member";
 pub(super) enum ArrayOperator {
     /// Members from `skip` (from the end when negative) on, `limit` of them.
     Slice { skip: i64, limit: usize },
+    /// The member that the query matched.
+    Positional,
     /// The first member that matches; the field goes away when there is none.
     ElementMatch(Filter),
 }
@@ -76,9 +78,9 @@ fn parse_slice(argument: RawBsonRef<'_>) -> Result<ArrayOperator, DocumentError>
 }
 
 impl ArrayOperator {
-    pub fn apply(&self, element: &Element<'_>, out: &mut DocumentWriter) {
+    pub fn apply(&self, element: &Element<'_>, matched: Option<usize>, out: &mut DocumentWriter) {
         let RawBsonRef::Array(array) = element.value() else {
-            if matches!(self, ArrayOperator::Slice { .. }) {
+            if !matches!(self, ArrayOperator::ElementMatch(_)) {
                 out.copy(element);
             }
             return;
@@ -94,6 +96,14 @@ impl ArrayOperator {
                 let kept = raw::members(array).skip(start).take(*limit);
                 for (index, member) in kept.enumerate() {
                     out.append(&index.to_string(), member);
+                }
+                out.end(begun);
+            }
+            ArrayOperator::Positional => {
+                let member = matched.and_then(|index| raw::members(array).nth(index));
+                let begun = out.begin_array(element.name);
+                if let Some(member) = member {
+                    out.append("0", member);
                 }
                 out.end(begun);
             }

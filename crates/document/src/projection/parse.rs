@@ -1,12 +1,16 @@
 //! From a specification to a projection: flattens nested objects into paths, settles the mode, refuses mixtures.
 
+use std::sync::Arc;
+
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
 use super::array_operators::{self, ArrayOperator};
 use super::{Fields, Mode, Node, Projection};
+use crate::aggregation::assign::Assignments;
+use crate::expression::Expression;
 use crate::expression::number::Numeric;
 use crate::sort::check_path;
-use crate::{DocumentError, ErrorKind, raw};
+use crate::{Context, DocumentError, raw};
 
 /// What a specification says of one path.
 #[derive(Debug, Clone)]
@@ -51,10 +55,17 @@ fn flatten(
             "" => field.name.to_owned(),
             prefix => format!("{prefix}.{}", field.name),
         };
-        if path.ends_with(".$") {
-            return Err(DocumentError::new(
-                ErrorKind::CommandNotSupported,
-                format!("Positional projection '{path}' is not supported"),
+        if let (Some(array), Dialect::Find) = (path.strip_suffix(".$"), dialect) {
+            check_path(array)?;
+            let operator = ArrayOperatorSpecification(ArrayOperator::Positional);
+            paths.push((array.to_owned(), Specified::Operator(operator)));
+            continue;
+        }
+        if dialect == Dialect::Find && path.contains(".$.") {
+            return Err(DocumentError::location(
+                31394,
+                "As of 4.4, it's illegal to specify positional operator in the middle of a path.Positional projection may \
+                 only be used at the end, for example: a.b.$.",
             ));
         }
         check_path(&path)?;
@@ -103,20 +114,41 @@ fn operator(
 }
 
 /// The projection of `find`.
-pub(super) fn projection(specification: &RawDocument) -> Result<Projection, DocumentError> {
+pub(super) fn projection(
+    specification: &RawDocument,
+    context: &Context,
+) -> Result<Projection, DocumentError> {
     let paths = specified(specification, Dialect::Find)?;
-    if let Some((path, _)) = paths
-        .iter()
-        .find(|(_, said)| matches!(said, Specified::Computed(_)))
-    {
-        return Err(DocumentError::new(
-            ErrorKind::CommandNotSupported,
-            format!(
-                "Computed field '{path}' is not supported in a find projection; use the aggregation stage $project"
-            ),
+    let positional = paths.iter().filter(|(_, said)| {
+        matches!(said, Specified::Operator(operator) if matches!(operator.0, ArrayOperator::Positional))
+    });
+    let positional = positional.count();
+    if positional > 1 {
+        return Err(DocumentError::location(
+            31276,
+            "Cannot specify more than one positional projection per query.",
         ));
     }
-    Projection::from_specified(&paths)
+    let mut projection = Projection::from_specified(&paths)?;
+    let excludes = paths
+        .iter()
+        .any(|(path, said)| path != "_id" && matches!(said, Specified::Exclude));
+    if positional == 1 && excludes {
+        return Err(DocumentError::location(
+            31395,
+            "positional projection cannot be used with exclusion",
+        ));
+    }
+    projection.positional = positional == 1;
+    let mut computed = Assignments::new();
+    for (path, said) in &paths {
+        if let Specified::Computed(expression) = said {
+            let expression = Expression::parse(expression.as_raw_bson_ref(), context)?;
+            computed.insert(path, expression)?;
+        }
+    }
+    projection.computed = Arc::new(computed);
+    Ok(projection)
 }
 
 impl Projection {
@@ -141,7 +173,12 @@ impl Projection {
             // `{a: 0, _id: 1}` only says what is the case anyway.
             root.retain(|(_, node)| !matches!(node, Node::Include));
         }
-        Ok(Projection { mode, root })
+        Ok(Projection {
+            mode,
+            root,
+            computed: Arc::new(Assignments::new()),
+            positional: false,
+        })
     }
 }
 
@@ -188,7 +225,9 @@ fn settle_mode(paths: &[(String, Specified)]) -> Result<Mode, DocumentError> {
     let matches_elements = paths.iter().any(|(_, said)| {
         matches!(
             said,
-            Specified::Operator(ArrayOperatorSpecification(ArrayOperator::ElementMatch(_)))
+            Specified::Operator(ArrayOperatorSpecification(
+                ArrayOperator::ElementMatch(_) | ArrayOperator::Positional
+            ))
         )
     });
     Ok(match mode {

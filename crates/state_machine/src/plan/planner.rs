@@ -404,16 +404,18 @@ impl WritePlanner {
                 upserted,
                 image,
             } => {
-                self.keep_image(image);
-                StatementOutcome::Updated {
+                let outcome = StatementOutcome::Updated {
                     matched,
                     modified,
                     upserted,
-                }
+                };
+                self.keep_image(image)
+                    .map_or(outcome, StatementOutcome::Failed)
             }
             StatementResult::Deleted { n, image } => {
-                self.keep_image(image);
-                StatementOutcome::Deleted { count: n }
+                let outcome = StatementOutcome::Deleted { count: n };
+                self.keep_image(image)
+                    .map_or(outcome, StatementOutcome::Failed)
             }
             StatementResult::Failed(error) if self.is_lost_race(&error) => {
                 self.races += 1;
@@ -465,11 +467,22 @@ impl WritePlanner {
         self.races < UPSERT_RACES_MAX && change.lost_upsert_race(key_pattern)
     }
 
-    fn keep_image(&mut self, image: Option<RawDocumentBuf>) {
-        self.value = match (image, &self.projection) {
-            (Some(image), Some(projection)) => Some(projection.apply(&image)),
-            (image, _) => image,
+    /// Keeps the document of a `findAndModify`; the error of a projection that fails over it.
+    fn keep_image(&mut self, image: Option<RawDocumentBuf>) -> Option<CommandError> {
+        let (Some(image), Some(projection)) = (&image, &self.projection) else {
+            self.value = image;
+            return None;
         };
+        let Work::Change(change) = &self.work[self.outcomes.len()] else {
+            unreachable!("inserts give no document back");
+        };
+        match projection.apply_to_match(image, &change.filter) {
+            Ok(projected) => {
+                self.value = Some(projected);
+                None
+            }
+            Err(error) => Some(error.into()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rows of a read, pulled one by one.
 
+use bson::RawDocumentBuf;
 use document::projection::Projection;
 use document::sort::SortSpec;
 
@@ -67,7 +68,8 @@ pub(super) struct FindRows {
     skip: u64,
     /// Rows still to give.
     remaining: Option<u64>,
-    projection: Option<Projection>,
+    /// With the query that the positional operator asks for.
+    projection: Option<(Projection, RawDocumentBuf)>,
 }
 
 enum Order {
@@ -83,7 +85,7 @@ impl FindRows {
         sort: Option<SortSpec>,
         skip: u64,
         limit: Option<u64>,
-        projection: Option<Projection>,
+        projection: Option<(Projection, RawDocumentBuf)>,
     ) -> FindRows {
         FindRows {
             scan,
@@ -128,7 +130,7 @@ impl FindRows {
             *remaining -= 1;
         }
         Ok(Some(match &self.projection {
-            Some(projection) => Row::from(projection.apply(&row)),
+            Some((projection, query)) => Row::from(projection.apply_to_match(&row, query)?),
             None => row,
         }))
     }

@@ -42,7 +42,7 @@ impl ParsedFind {
         let projection = request
             .projection
             .as_deref()
-            .map(Projection::parse)
+            .map(|projection| Projection::parse_in(projection, &request.context))
             .transpose()?;
         Ok(ParsedFind {
             namespace: request.namespace,
@@ -102,6 +102,11 @@ impl PlannedFind {
         let sort = self.find.sort.take().filter(|_| self.plan.must_sort);
         let (skip, limit) = (self.find.skip, self.find.limit);
         let projection = self.find.projection.take();
+        let query = match &projection {
+            Some(projection) if projection.is_positional() => self.find.filter_document.clone(),
+            _ => RawDocumentBuf::new(),
+        };
+        let projection = projection.map(|projection| (projection, query));
         FindRows::new(self.scan(snapshot), sort, skip, limit, projection)
     }
 }

@@ -1,10 +1,12 @@
 //! `$expr`: an aggregation expression over the whole document.
 
 use bson::raw::{RawBson, RawBsonRef};
+use bson::rawdoc;
 
 use super::comparison;
 use crate::error::DocumentError;
 use crate::expression::Expression;
+use crate::expression::number::Numeric;
 use crate::filter::bounds::IndexBounds;
 use crate::filter::parse::{Level, Place};
 use crate::filter::{Node, Predicate};
@@ -21,6 +23,23 @@ pub(super) fn parse(value: RawBsonRef<'_>, place: Place<'_>) -> Result<Node, Doc
     implied(&expression, &mut conjuncts);
     conjuncts.push(Node::Expression(Box::new(expression)));
     Ok(Node::all(conjuncts))
+}
+
+/// `{$sampleRate: 0.3}`: documents at random.
+pub(super) fn parse_sample_rate(
+    value: RawBsonRef<'_>,
+    place: Place<'_>,
+) -> Result<Node, DocumentError> {
+    let rate = Numeric::of(value).map(Numeric::as_double);
+    match rate {
+        Some(rate) if (0.0..=1.0).contains(&rate) => {
+            let expression = rawdoc! { "$lt": [{ "$rand": {} }, rate] };
+            parse(RawBsonRef::Document(&expression), place)
+        }
+        _ => Err(DocumentError::bad_value(
+            "numeric argument to $sampleRate must be in [0, 1]",
+        )),
+    }
 }
 
 /// An equality that must hold where an expression does; no equality of the query itself.

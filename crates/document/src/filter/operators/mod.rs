@@ -1,9 +1,11 @@
 //! The table of operators. A new one is a parse function in a file here and a line below.
 
 mod array;
+mod bits;
 mod comparison;
 mod existence;
 mod expression;
+mod json_schema;
 mod logical;
 mod membership;
 mod modulo;
@@ -35,6 +37,10 @@ type ParseTopLevel = fn(RawBsonRef<'_>, Place<'_>) -> Result<Node, DocumentError
 /// Operators on a path.
 const OPERATORS: &[(&str, ParseOperator)] = &[
     ("$all", array::parse_all),
+    ("$bitsAllClear", bits::parse_all_clear),
+    ("$bitsAllSet", bits::parse_all_set),
+    ("$bitsAnyClear", bits::parse_any_clear),
+    ("$bitsAnySet", bits::parse_any_set),
     ("$elemMatch", array::parse_elem_match),
     ("$eq", comparison::parse_eq),
     ("$exists", existence::parse),
@@ -64,8 +70,16 @@ const TOP_LEVEL: &[(&str, ParseTopLevel)] = &[
     ("$and", logical::parse_and),
     ("$comment", |_, _| Ok(Node::Always(true))),
     ("$expr", expression::parse),
+    ("$jsonSchema", json_schema::parse),
     ("$nor", logical::parse_nor),
     ("$or", logical::parse_or),
+    ("$sampleRate", expression::parse_sample_rate),
+    ("$text", |_, _| {
+        refused("$text", "there is no text index yet")
+    }),
+    ("$where", |_, _| {
+        refused("$where", "there is no JavaScript here; use $expr")
+    }),
 ];
 
 pub(super) fn find(name: &str) -> Option<ParseOperator> {
@@ -80,6 +94,13 @@ pub(super) fn find_top_level(name: &str) -> Option<ParseTopLevel> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, parse)| *parse)
+}
+
+fn refused(name: &str, reason: &str) -> Result<Node, DocumentError> {
+    Err(DocumentError::new(
+        crate::ErrorKind::CommandNotSupported,
+        format!("{name} is not supported: {reason}"),
+    ))
 }
 
 /// The integer in `value`, or why it is none, for operators that take one.

@@ -65,6 +65,13 @@ pub(super) fn parse(operand: &Operand<'_>) -> Result<Node, DocumentError> {
     Ok(Node::Test(operand.path.clone(), Box::new(TypeOf(types))))
 }
 
+/// The types that a name stands for.
+pub(super) fn element_types(value: RawBsonRef<'_>) -> Result<Vec<ElementType>, DocumentError> {
+    let mut types = Vec::new();
+    add(value, &mut types)?;
+    Ok(types)
+}
+
 /// The one type that a name or number stands for.
 pub(crate) fn element_type(value: RawBsonRef<'_>) -> Result<ElementType, DocumentError> {
     let mut types = Vec::new();

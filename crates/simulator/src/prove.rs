@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     println!("{SOUND_SEEDS} seeds of the sources as they are: nothing found");
     let mut rows = Vec::new();
     for patch in &patches {
-        let row = place.prove(&root, patch, options.seeds_max)?;
+        let row = place.prove(patch, options.seeds_max)?;
         println!("{}", row.line());
         rows.push(row);
     }
@@ -104,6 +104,9 @@ impl Place {
     fn build(&self) -> Result<(), String> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
             .args(["build", "--quiet", "--profile", "sim", "-p", "simulator"])
+            // Many builds and few seeds each: quick builds are worth more than quick seeds.
+            .args(["--config", "profile.sim.opt-level=1"])
+            .args(["--config", "profile.sim.debug=false"])
             .arg("--target-dir")
             .arg(&self.build)
             .current_dir(&self.sources)
@@ -143,17 +146,24 @@ impl Place {
         }
     }
 
-    fn prove(&self, root: &Path, patch: &Patch, seeds_max: u64) -> Result<Row, String> {
-        self.copy(root)?;
-        for (path, text) in patch.applied(root)? {
-            write_if_different(&self.sources.join(path), text.as_bytes())?;
+    fn prove(&self, patch: &Patch, seeds_max: u64) -> Result<Row, String> {
+        let mut originals = Vec::new();
+        for (path, text) in patch.applied(&self.sources)? {
+            let path = self.sources.join(path);
+            let original = fs::read(&path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            write_if_different(&path, text.as_bytes())?;
+            originals.push((path, original));
         }
-        self.build()
-            .map_err(|errors| format!("{} does not compile:\n{errors}", patch.name))?;
+        let built = self.build();
         let began = Instant::now();
-        let found = self.hunt(seeds_max);
+        let found = built
+            .map_err(|errors| format!("{} does not compile:\n{errors}", patch.name))
+            .and_then(|()| self.hunt(seeds_max));
         let seconds = began.elapsed().as_secs_f64();
-        self.copy(root)?;
+        for (path, original) in originals {
+            write_if_different(&path, &original)?;
+        }
         let found = found?;
         Ok(Row {
             name: patch.name.clone(),

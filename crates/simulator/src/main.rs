@@ -12,7 +12,7 @@ use simulator::scenario::{self, Report, Settings};
 const USAGE: &str = "\
 Runs clusters of production nodes on simulated time, network and disks.
 
-cargo sim [--seed N | --seeds A..B] [--trace] [--nodes N] [--ops N] [--keep-going]
+cargo sim [--seed N | --seeds A..B] [--trace] [--nodes N] [--ops N] [--keep-going] [--seconds N]
 cargo sim prove [--within N] [FAULT…]
 
   --seed N       runs one seed (0 if nothing is given)
@@ -21,6 +21,7 @@ cargo sim prove [--within N] [FAULT…]
   --nodes N      begins with N voters instead of a number drawn from the seed
   --ops N        lets each client begin N operations
   --keep-going   goes on with the next seed after a finding
+  --seconds N    begins no seed after N seconds
 
 prove            breaks a copy of the sources on purpose, fault by fault (crates/simulator/planted), and shows that each
                  is found
@@ -31,6 +32,7 @@ struct Arguments {
     seeds: Range<u64>,
     settings: Settings,
     keep_going: bool,
+    seconds: Option<u64>,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -38,6 +40,7 @@ fn parse() -> Result<Arguments, String> {
         seeds: 0..1,
         settings: Settings::default(),
         keep_going: false,
+        seconds: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -60,6 +63,7 @@ fn parse() -> Result<Arguments, String> {
             "--nodes" => arguments.settings.members = Some(number(value()?)? as usize),
             "--ops" => arguments.settings.operations = Some(number(value()?)? as u32),
             "--trace" => arguments.settings.prints = true,
+            "--seconds" => arguments.seconds = Some(number(value()?)?),
             "--keep-going" => arguments.keep_going = true,
             other => return Err(format!("unknown argument {other}\n\n{USAGE}")),
         }
@@ -124,9 +128,14 @@ fn main() -> ExitCode {
         PANIC.with(|place| *place.borrow_mut() = Some(text));
     }));
     let began = Instant::now();
-    let count = arguments.seeds.end.saturating_sub(arguments.seeds.start);
+    let mut count = 0;
     let mut findings = 0;
     for seed in arguments.seeds {
+        let over = |limit: u64| began.elapsed().as_secs() >= limit;
+        if arguments.seconds.is_some_and(over) {
+            break;
+        }
+        count += 1;
         print!("seed {seed} ");
         let report = run(seed, &arguments.settings);
         match &report.finding {
@@ -151,7 +160,7 @@ fn main() -> ExitCode {
     if count > 1 {
         println!(
             "{count} seeds, {findings} findings, {:.1} seeds/s",
-            count as f64 / began.elapsed().as_secs_f64()
+            f64::from(count) / began.elapsed().as_secs_f64()
         );
     }
     match findings {

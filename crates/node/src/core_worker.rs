@@ -257,6 +257,13 @@ impl<C: Clock> CoreWorker<C> {
         for answer in self.core.turn_away(events) {
             answer();
         }
+        if let ExitReason::Damaged(what) = &reason {
+            (self.record_damage)(what);
+        }
+        // Before the apply worker comes to its clean end and gives that as the reason.
+        if reason != ExitReason::Stopped {
+            self.exit.set(reason);
+        }
         self.inboxes.log.close();
         self.inboxes.apply.close();
         self.inboxes.background.close();
@@ -264,12 +271,6 @@ impl<C: Clock> CoreWorker<C> {
             answer();
         }
         self.waiters.abandon();
-        if let ExitReason::Damaged(what) = &reason {
-            (self.record_damage)(what);
-        }
-        if reason != ExitReason::Stopped {
-            self.exit.set(reason);
-        }
     }
 }
 

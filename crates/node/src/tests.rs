@@ -54,7 +54,7 @@ pub(crate) fn start(config: NodeConfig) -> Result<Node, StartError> {
     )
 }
 
-fn namespace() -> Namespace {
+pub(crate) fn namespace() -> Namespace {
     Namespace {
         database: "test".to_owned(),
         collection: "things".to_owned(),

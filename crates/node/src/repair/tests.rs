@@ -12,6 +12,8 @@ use super::*;
 use crate::tests::{PATIENCE, cluster, config, count, hash_at, start, write};
 use crate::{Node, Notices};
 
+mod flips;
+
 /// Stopped members with some writes in them, and what their starts will say.
 struct Stopped {
     directories: Vec<TempDir>,

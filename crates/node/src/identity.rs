@@ -39,6 +39,27 @@ impl Identity {
         data_dir: &Path,
         notices: &Notices,
     ) -> Result<Option<Identity>, StartError> {
+        let Some((identity, to_mend)) = Self::look(disk, data_dir)? else {
+            return Ok(None);
+        };
+        if let Some(what) = to_mend {
+            identity.store(disk, data_dir)?;
+            notices.say(&format!("{}: {what}", data_dir.display()));
+        }
+        Ok(Some(identity))
+    }
+
+    /// Reads the identity of `data_dir` from whichever of the two files is whole; changes nothing.
+    pub fn read<D: Disk>(disk: &D, data_dir: &Path) -> Result<Option<Identity>, StartError> {
+        let found = Self::look(disk, data_dir)?;
+        Ok(found.map(|(identity, _)| identity))
+    }
+
+    /// The identity, and what is to be said when one of its files is written again.
+    fn look<D: Disk>(
+        disk: &D,
+        data_dir: &Path,
+    ) -> Result<Option<(Identity, Option<String>)>, StartError> {
         let read = |name: &str| -> Result<Option<Result<Identity, String>>, StartError> {
             let path = data_dir.join(name);
             let Some(text) = small_file::read(disk, &path)? else {
@@ -54,29 +75,25 @@ impl Identity {
             path: data_dir.join(FILE),
             what,
         };
-        let wrong = match (read(FILE)?, read(COPY)?) {
+        let mended = |bad: &str, good: &str, what: &str| {
+            Some(format!("{bad}: {what}; it was written again from {good}"))
+        };
+        Ok(Some(match (read(FILE)?, read(COPY)?) {
             (None, None) => return Ok(None),
-            (Some(Ok(identity)), Some(Ok(copy))) if identity == copy => return Ok(Some(identity)),
+            (Some(Ok(identity)), Some(Ok(copy))) if identity == copy => (identity, None),
             (Some(Ok(_)), Some(Ok(_))) => {
                 return Err(damaged(format!("it and {COPY} name different members")));
             }
             // A directory of the first format has no copy.
-            (Some(Ok(identity)), None) => return Ok(Some(identity)),
-            (Some(Ok(identity)), Some(Err(what))) => (identity, COPY, FILE, what),
-            (Some(Err(what)), Some(Ok(identity))) => (identity, FILE, COPY, what),
-            (None, Some(Ok(identity))) => (identity, FILE, COPY, "it is missing".to_owned()),
+            (Some(Ok(identity)), None) => (identity, None),
+            (Some(Ok(identity)), Some(Err(what))) => (identity, mended(COPY, FILE, &what)),
+            (Some(Err(what)), Some(Ok(identity))) => (identity, mended(FILE, COPY, &what)),
+            (None, Some(Ok(identity))) => (identity, mended(FILE, COPY, "it is missing")),
             (Some(Err(what)), None | Some(Err(_))) => return Err(damaged(what)),
             (None, Some(Err(what))) => {
                 return Err(damaged(format!("it is missing, and of {COPY}: {what}")));
             }
-        };
-        let (identity, bad, good, what) = wrong;
-        identity.store(disk, data_dir)?;
-        notices.say(&format!(
-            "{}: {what}; it was written again from {good}",
-            data_dir.join(bad).display()
-        ));
-        Ok(Some(identity))
+        }))
     }
 
     /// Writes the identity, twice; after return it survives a power cut.

@@ -9,7 +9,7 @@
 //! `repairing` holds how far that has come. Each step may be cut short by a crash; the next start goes on. Until the
 //! others have agreed nothing else in the directory is changed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use consensus::NodeId;
@@ -309,6 +309,12 @@ pub(crate) fn move_aside<D: Disk>(
     Ok(())
 }
 
+/// Whether the others have taken this directory in anew, and it is still to be begun.
+pub(crate) fn is_admitted<D: Disk>(disk: &D, data_dir: &Path) -> Result<bool, StartError> {
+    let repair = Repair::load(disk, data_dir)?;
+    Ok(repair.is_some_and(|repair| repair.admitted.is_some()))
+}
+
 /// A name for what is moved aside that nothing has yet.
 pub(crate) fn free_aside<D: Disk>(disk: &D, data_dir: &Path) -> Result<String, StartError> {
     let entries = disk
@@ -350,7 +356,7 @@ fn exists<D: Disk>(disk: &D, path: &Path) -> Result<bool, StartError> {
         .map_err(|source| StartError::io("look for", path, source))
 }
 
-fn remove<D: Disk>(disk: &D, path: &PathBuf) -> Result<(), StartError> {
+pub(crate) fn remove<D: Disk>(disk: &D, path: &Path) -> Result<(), StartError> {
     match disk.remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(StartError::io("remove", path, source))

@@ -1,12 +1,15 @@
 //! `cstore check`: asks every member for a hash of every collection as of one log index, and reports what differs.
-//! Writes may go on meanwhile: all hash the same state.
+//! Writes may go on meanwhile: all hash the same state. With `--data-dir` it reads a stopped directory instead.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use bson::{Bson, Document, rawdoc};
+use node::DirectoryReport;
+use platform::OsDisk;
 
 use super::{CliError, ClusterArgs, status};
 use crate::client::{ClientError, Connection};
@@ -26,12 +29,18 @@ pub(crate) struct CheckArgs {
     /// Give up on a member that has not hashed everything by then
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
+    /// Instead: read a stopped directory, and compare every file of it with its checksum
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 /// Collection to hash, of one member.
 type Hashes = BTreeMap<String, String>;
 
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
+    if let Some(directory) = &args.data_dir {
+        return check_directory(directory);
+    }
     let (index, hashes) = hash_all(args)?;
     let differences = compare(&hashes);
     let text = if args.json {
@@ -45,6 +54,31 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn check_directory(directory: &Path) -> Result<ExitCode, CliError> {
+    let report = node::examine_directory(&OsDisk, directory)
+        .map_err(|error| CliError::Failed(error.to_string()))?;
+    super::print(&directory_text(directory, &report))?;
+    Ok(match report.damage.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// What stands in a stopped directory.
+pub(crate) fn directory_text(directory: &Path, report: &DirectoryReport) -> String {
+    let mut text = format!("{}\n", directory.display());
+    for line in &report.lines {
+        text.push_str(&format!("  {line}\n"));
+    }
+    for damage in &report.damage {
+        text.push_str(&format!("  DAMAGED: {damage}\n"));
+    }
+    if report.damage.is_empty() {
+        text.push_str("  everything is as it was written\n");
+    }
+    text
 }
 
 /// The index at which all members were hashed, and each member's hashes.

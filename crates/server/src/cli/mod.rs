@@ -6,6 +6,7 @@ mod check;
 mod dev;
 mod import;
 mod member;
+mod recover;
 mod status;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Compare every collection across the members of a cluster
     Check(check::CheckArgs),
+    /// Go on with what is left of a stopped directory, when the other members are lost for good
+    Recover(recover::RecoverArgs),
 }
 
 /// Which cluster a subcommand talks to.
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Recover(args) => recover::run(&args),
     };
     match outcome {
         Ok(code) => code,

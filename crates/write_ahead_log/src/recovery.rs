@@ -194,10 +194,15 @@ fn settle_waiting<F: DiskFile>(waiting: &Segment<F>) -> Result<Option<TornTail>,
 /// `damaged-…`, later ones are renamed to it. **Loses whatever came after, acknowledged or not.** Returns the files
 /// that were put aside; a log without damage is left as it is.
 pub fn cut_at_damage<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<PathBuf>, WalError> {
-    let found = Examination::of(disk.clone(), dir)?;
-    let Some(first) = found.damage.first() else {
-        return Ok(Vec::new());
-    };
+    let mut set_aside = Vec::new();
+    // Once a whole segment is gone, the one before it says at its end that there was a later one: that goes, too.
+    while let Some(first) = Examination::of(disk.clone(), dir)?.damage.first() {
+        set_aside.extend(cut_at(disk, dir, first)?);
+    }
+    Ok(set_aside)
+}
+
+fn cut_at<D: Disk>(disk: &D, dir: &Path, first: &Damage) -> Result<Vec<PathBuf>, WalError> {
     let mut set_aside = Vec::new();
     // Newest first: what is left after a crash is still damaged at the same spot, or cut.
     for sequence in sequences(disk, dir)?.into_iter().rev() {
@@ -206,8 +211,14 @@ pub fn cut_at_damage<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<PathBuf>, WalE
         if path < first.segment {
             break;
         }
+        // What was put aside first is what was found; a later round only sees what an earlier one left.
+        let kept = disk
+            .exists(&aside)
+            .map_err(WalError::io("look for", &aside))?;
         if path == first.segment && first.offset > 0 {
-            copy(disk, &path, &aside)?;
+            if !kept {
+                copy(disk, &path, &aside)?;
+            }
             let segment = Segment::read(disk, dir, sequence)?;
             let offset = usize::try_from(first.offset).expect("a segment fits memory");
             let zeros = vec![0; segment.bytes.len().saturating_sub(offset)];
@@ -216,12 +227,17 @@ pub fn cut_at_damage<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<PathBuf>, WalE
                 .write_all_at(&zeros, first.offset)
                 .map_err(WalError::io("write", &path))?;
             segment.sync()?;
+        } else if kept {
+            disk.remove_file(&path)
+                .map_err(WalError::io("remove", &path))?;
         } else {
             disk.rename(&path, &aside)
                 .map_err(WalError::io("rename", &path))?;
         }
         disk.sync_dir(dir).map_err(WalError::io("sync", dir))?;
-        set_aside.push(aside);
+        if !kept {
+            set_aside.push(aside);
+        }
     }
     Ok(set_aside)
 }

@@ -32,6 +32,8 @@ pub struct WriteAheadLog<D: Disk> {
     next_batch: u64,
     /// Number of the last batch that has a mark behind it.
     marked: u64,
+    /// The segment before the tail's, until it says at its end that there is a later one.
+    finished: Option<Finished>,
     /// The batch being gathered: room for its header, then records sealed for the tail's segment.
     buffer: Vec<u8>,
     records: u32,
@@ -41,6 +43,14 @@ pub struct WriteAheadLog<D: Disk> {
     poison: Option<String>,
     fsyncs: u64,
     written_bytes: u64,
+}
+
+/// A segment that takes no more batches.
+struct Finished {
+    sequence: u64,
+    file: Arc<dyn DiskFile>,
+    /// Where its batches end; there is room for a mark.
+    offset: u64,
 }
 
 /// A group's first and last position.
@@ -86,6 +96,7 @@ impl<D: Disk> WriteAheadLog<D> {
             stock,
             next_batch: outcome.next_batch,
             marked: 0,
+            finished: None,
             buffer: vec![0; BATCH_HEADER_BYTES],
             records: 0,
             poison: None,
@@ -239,13 +250,21 @@ impl<D: Disk> WriteAheadLog<D> {
         }
     }
 
-    /// Writes behind the last batch that it was synced, so that its decay is not taken for a torn write. Not synced
-    /// itself: it costs a write into memory.
+    /// Writes behind the last batch that it was synced, so that its decay is not taken for a torn write, and behind the
+    /// segment before that there is a later one, so that its loss is noticed. Not synced: it costs a write into memory.
     fn mark(&mut self) -> Result<(), WalError> {
         let number = self.next_batch - 1;
         let Some(tail) = &self.tail else {
             return Ok(());
         };
+        if let Some(finished) = self.finished.take() {
+            let mark = Mark { number }.encode(Seed::of(finished.sequence));
+            let path = path(&self.dir, finished.sequence);
+            finished
+                .file
+                .write_all_at(&mark, finished.offset)
+                .map_err(WalError::io("write", &path))?;
+        }
         if self.marked == number || tail.offset + MARK_BYTES as u64 > tail.len {
             return Ok(());
         }
@@ -345,6 +364,15 @@ impl<D: Disk> WriteAheadLog<D> {
         let prepared = self.stock.take(sequence, needed)?;
         self.buffer = buffer;
         self.records += carried;
+        self.finished = self.tail.take().and_then(|tail| {
+            // One that was written before there were marks may have no room.
+            let room = tail.offset + MARK_BYTES as u64 <= tail.len;
+            room.then_some(Finished {
+                sequence: tail.sequence,
+                file: tail.file,
+                offset: tail.offset,
+            })
+        });
         self.tail = Some(Tail {
             sequence,
             file: prepared.file,

@@ -14,8 +14,8 @@ fn several_segments(disk: &SimulatedDisk, segments: u64) -> u64 {
             index,
             &format!("entry {index}, {}", "x".repeat(300)),
         );
+        log.housekeep().unwrap();
     }
-    log.housekeep().unwrap();
     index
 }
 
@@ -212,6 +212,24 @@ fn lost_oldest_segments_are_damage_unless_held_elsewhere() {
     assert!(open_held(&disk, second - 2).is_err());
     let (_, recovered) = open_held(&disk, second - 1).unwrap();
     assert_eq!(recovered.groups[&1].entries.last().unwrap().index, last);
+}
+
+#[test]
+fn lost_newest_segments_are_damage() {
+    for lost in [&[4][..], &[3, 4], &[2, 3, 4]] {
+        let disk = SimulatedDisk::new(1);
+        several_segments(&disk, 4);
+        // One in waiting may stand behind them.
+        disk.remove_file(&segment(5)).ok();
+        for sequence in lost {
+            disk.remove_file(&segment(*sequence)).unwrap();
+        }
+        let error = try_open(&disk).err().expect("damage is refused");
+        let WalError::Damaged(damage) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(damage.segment, segment(lost[0] - 1));
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct PeerProgress {
     pub next_index: LogIndex,
     /// Heard from within a longest election timeout.
     pub recently_active: bool,
+    /// Ticks since it was heard from; `None`: never by this leader.
+    pub heard_ticks_ago: Option<u32>,
 }
 
 /// One replica of the log: a pure function of its inputs.
@@ -526,6 +528,7 @@ impl Replica {
                 match_index: progress.match_index(),
                 next_index: progress.next_index(),
                 recently_active: progress.is_recently_active(&self.config),
+                heard_ticks_ago: progress.heard_ticks_ago(),
             };
             (*id, peer)
         });

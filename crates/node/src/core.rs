@@ -7,6 +7,7 @@
 //! Assumes: the caller carries out [`Outputs`] in the order `install`, `log`, `send_now`, `apply`, and feeds back
 //! `Durable` and `Applied`.
 
+mod asked;
 mod awaited;
 mod log_retention;
 mod members;
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     departed: BTreeMap<NodeId, members::Departed>,
     /// What this program reads.
     feature_level: u32,
+    /// Changes of the voters that are not proposed yet.
+    asked: Vec<asked::Asked>,
     /// Who waits for the membership that follows a joint one.
     joint: Waiter,
     told_removed: bool,
@@ -114,6 +117,7 @@ impl Core {
             introduced: BTreeMap::new(),
             departed: BTreeMap::new(),
             feature_level,
+            asked: Vec::new(),
             joint: Waiter::Nobody,
             told_removed: false,
             shown: (false, false, false),
@@ -156,6 +160,7 @@ impl Core {
         }
         inputs.extend((0..ticks).map(|_| Input::Tick));
         if ticks > 0 {
+            self.tick_asked(ticks, &mut inputs);
             self.promote_caught_up_learner(&mut inputs);
         }
         let effects = self.replica.step_all(inputs);
@@ -193,6 +198,7 @@ impl Core {
         }
         let joint = std::mem::replace(&mut self.joint, Waiter::Nobody);
         answer(joint, ProposeOutcome::Unknown, &mut out);
+        self.abandon_asked(&mut out);
         for (_, done) in std::mem::take(&mut self.reads) {
             out.answers
                 .push(Box::new(move || done(Err(ReadError::Stopping))));

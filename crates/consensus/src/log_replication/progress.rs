@@ -123,6 +123,11 @@ impl Progress {
         self.heard && self.is_in_touch(config)
     }
 
+    /// Ticks since it was heard from.
+    pub(crate) fn heard_ticks_ago(&self) -> Option<u32> {
+        self.heard.then_some(self.silent_ticks)
+    }
+
     /// Whether a former member may be forgotten: it was told that its removal is committed, or is silent.
     pub(crate) fn is_gone(&self, commit: LogIndex, config: &Config) -> bool {
         self.departs_at.is_some_and(|index| {

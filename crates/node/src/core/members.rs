@@ -137,11 +137,11 @@ impl Core {
                 return;
             }
         };
-        let id = self.next_proposal(Waiter::Join {
+        let waiter = Waiter::Join {
             directory: request.directory_id,
             reply,
-        });
-        inputs.push(Input::ProposeMembership { id, change });
+        };
+        self.ask(change, waiter, inputs);
     }
 
     /// The change that a join needs, or the answer when it needs none or cannot be had.
@@ -317,8 +317,7 @@ impl Core {
             out.answers.push(Box::new(move || done(outcome)));
             return;
         }
-        let id = self.next_proposal(Waiter::Change(done));
-        inputs.push(Input::ProposeMembership { id, change });
+        self.ask(change, Waiter::Change(done), inputs);
     }
 
     /// A change in a form that some member could not read.
@@ -345,7 +344,7 @@ impl Core {
         let membership = self.replica.membership();
         let nothing_to_do = membership.members.len() == membership.voters.len()
             || membership.voters.len() >= VOTERS_MAX;
-        if nothing_to_do || !self.settled() {
+        if nothing_to_do || !self.settled() || !self.asked.is_empty() {
             return;
         }
         let last = self.replica.last().index.0;
@@ -357,11 +356,7 @@ impl Core {
                     .is_some_and(|index| index.0 + LEARNER_LAG_MAX >= last)
         });
         if let Some((learner, _)) = caught_up {
-            let id = self.next_proposal(Waiter::Nobody);
-            inputs.push(Input::ProposeMembership {
-                id,
-                change: MembershipChange::Promote(learner),
-            });
+            self.ask(MembershipChange::Promote(learner), Waiter::Nobody, inputs);
         }
     }
 

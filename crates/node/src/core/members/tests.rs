@@ -67,6 +67,13 @@ fn acknowledge(core: &mut Core) -> Outputs {
     step(core, event, 0)
 }
 
+fn pass(core: &mut Core, ticks: u32) {
+    for _ in 0..ticks {
+        let applied = Event::Applied(core.replica.commit());
+        step(core, applied, 1);
+    }
+}
+
 /// Applies what comes out, as the apply thread would, and answers whoever waits for it.
 fn apply(out: Outputs) -> Vec<LogIndex> {
     let mut memberships = Vec::new();
@@ -281,9 +288,12 @@ fn a_change_through_a_joint_membership_is_answered_by_the_last_of_the_two() {
         promote: [OTHER].into(),
         remove: [OWN].into(),
     };
-    let (outcome, out) = change(&mut core, several);
+    let (outcome, _) = change(&mut core, several);
+    pass(&mut core, 5);
+    assert!(core.replica.membership().outgoing.is_none(), "not proven");
+    acknowledge(&mut core);
+    pass(&mut core, 1);
     assert!(core.replica.membership().outgoing.is_some(), "it is joint");
-    assert!(apply(out).is_empty());
     let joint = apply(acknowledge(&mut core));
     assert_eq!(joint.len(), 1);
     assert_eq!(*outcome.lock().expect("one thread"), None, "not yet");
@@ -342,4 +352,30 @@ fn what_a_lost_member_could_read_does_not_keep_its_machine_out() {
     let (_, membership) = join(&mut core, fresh(&old(9, "b:1")));
     let ids: Vec<NodeId> = membership.members.into_keys().collect();
     assert_eq!(ids, [OWN, THIRD, NodeId(4)]);
+}
+
+/// Found by the simulator: a voter was counted as there though its machine had been wiped a moment before, and another one
+/// was removed. Nothing could ever be decided again.
+#[test]
+fn a_voter_that_died_a_moment_ago_is_not_counted_on() {
+    let mut core = core_with(0, members(1, &[context(1, "a:1"), context(2, "b:1")]));
+    lead(&mut core);
+    acknowledge(&mut core);
+    // It has everything and dies: its vote would be the one that is needed.
+    let (outcome, _) = change(&mut core, MembershipChange::Promote(OTHER));
+    pass(&mut core, 10);
+    assert_eq!(*outcome.lock().expect("one thread"), None, "it waits");
+    assert_eq!(core.replica.membership().voters.len(), 1);
+    pass(&mut core, 30);
+    let refused = outcome.lock().expect("one thread").take();
+    assert!(
+        matches!(
+            refused,
+            Some(MembershipOutcome::Refused(
+                MembershipRefusal::WouldLoseQuorum { .. }
+            ))
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(core.replica.membership().voters.len(), 1);
 }

@@ -65,6 +65,10 @@ impl<D: Disk> BackgroundWorker<D> {
                 self.core.push(Event::Fetched { to, entries });
             }
             BackgroundWork::SendSnapshot { to, term } => self.send_snapshot(to, term)?,
+            BackgroundWork::Unpin { to } => {
+                let given_up = self.pins.give_up(to);
+                given_up.map_err(|error| error.to_string())?;
+            }
             BackgroundWork::Retire(retired) => {
                 self.retired.push(retired);
                 self.upkeep.store(true, Ordering::Release);

@@ -46,6 +46,8 @@ pub(crate) struct Outputs {
     pub reads: Vec<(LogIndex, ReadDone)>,
     pub fetch: Vec<Fetch>,
     pub send_snapshot: Vec<NodeId>,
+    /// Members whose snapshot is not needed any more: they have it, or have left.
+    pub unpin: Vec<NodeId>,
     pub answers: Vec<Answer>,
     pub status_changed: bool,
 }

@@ -208,6 +208,9 @@ impl<C: Clock> CoreWorker<C> {
                 bytes_max: fetch.bytes_max,
             });
         }
+        for to in out.unpin {
+            self.inboxes.background.push(BackgroundWork::Unpin { to });
+        }
         for to in out.send_snapshot {
             let term = self.core.replica().term();
             self.inboxes

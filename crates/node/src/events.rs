@@ -209,6 +209,10 @@ pub(crate) enum BackgroundWork {
         to: NodeId,
         term: consensus::Term,
     },
+    /// The member needs its snapshot no more.
+    Unpin {
+        to: NodeId,
+    },
     /// A generation of the engine was replaced: remove it once nobody reads it.
     Retire(Retired),
     /// Look whether something is not needed any more.

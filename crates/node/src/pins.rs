@@ -163,6 +163,18 @@ impl<D: Disk> Pins<D> {
         Ok(idle)
     }
 
+    /// Gives up what no stream uses and nobody needs.
+    pub fn give_up(&mut self, to: NodeId) -> Result<(), StartError> {
+        if self.is_streaming(to) {
+            return Ok(());
+        }
+        let given_up = self.pins.remove(&to);
+        if given_up.is_some() {
+            self.store()?;
+        }
+        Ok(())
+    }
+
     fn store(&self) -> Result<(), StartError> {
         let lines = self.pins.iter().map(|(to, pin)| encode(*to, pin));
         let text = small_file::seal(&lines.collect::<String>());

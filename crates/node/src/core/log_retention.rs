@@ -101,7 +101,7 @@ impl Core {
         let by_count = safe.0.saturating_sub(self.log_retained_entries);
         let by_bytes = self.log_sizes.within(self.log_retained_bytes);
         let mut through = LogIndex(by_count).max(by_bytes).min(safe);
-        for index in self.still_needed() {
+        for index in self.still_needed(out) {
             let entries = self.replica.last().index.0.saturating_sub(index.0);
             let held =
                 entries < LOG_HELD_ENTRIES_MAX && self.log_sizes.after(index) < LOG_HELD_BYTES_MAX;
@@ -125,12 +125,16 @@ impl Core {
 
     /// After which indices members lack entries: those who are connected, and those a snapshot is on its way to, which is of
     /// use only if the log goes on where it ends.
-    fn still_needed(&mut self) -> Vec<LogIndex> {
+    fn still_needed(&mut self, out: &mut Outputs) -> Vec<LogIndex> {
         let followers = self.replica.progress();
         if self.replica.role() == RoleName::Leader {
             self.snapshots.retain(|id, index| {
                 let progress = followers.get(id);
-                progress.is_some_and(|progress| progress.match_index < Some(*index))
+                let needed = progress.is_some_and(|progress| progress.match_index < Some(*index));
+                if !needed {
+                    out.unpin.push(*id);
+                }
+                needed
             });
         }
         let connected = followers

@@ -491,6 +491,10 @@ fn a_pin_outlives_its_process_but_not_its_time_nor_its_engine() {
     let mut sender = sender.restart();
     assert!(sender.pins.is_empty());
     sender.pin();
+    sender.pins.give_up(TO).expect("stored");
+    let mut sender = sender.restart();
+    assert!(sender.pins.is_empty(), "the member has it");
+    sender.pin();
     let machine = &sender.machine;
     let pinned = sender.root.join("pinned");
     let text = std::fs::read_to_string(&pinned).expect("stored");

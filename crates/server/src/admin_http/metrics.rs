@@ -103,7 +103,52 @@ pub(super) fn render(server: &Server) -> String {
         "counter",
         server.topology.changes(),
     );
+    peers(&mut text, server);
     text
+}
+
+/// The other members, as seen from here.
+fn peers(text: &mut String, server: &Server) {
+    let health = server.node.peer_health();
+    let mut family = |name: &str, help: &str, kind: &str, value: &dyn Fn(usize) -> Option<f64>| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (at, id) in health.keys().enumerate() {
+            if let Some(value) = value(at) {
+                let _ = writeln!(text, "{name}{{peer=\"{}\"}} {value}", id.0);
+            }
+        }
+    };
+    let all: Vec<_> = health.values().collect();
+    family(
+        "cstore_peer_connected",
+        "1 while the connections to the member stand.",
+        "gauge",
+        &|at| Some(f64::from(u8::from(all[at].connected))),
+    );
+    family(
+        "cstore_peer_round_trip_seconds",
+        "How long the member took to answer the last ping.",
+        "gauge",
+        &|at| all[at].round_trip.map(|time| time.as_secs_f64()),
+    );
+    family(
+        "cstore_peer_silence_seconds",
+        "Time since the member was last heard from; pings go once a second.",
+        "gauge",
+        &|at| all[at].last_heard.map(|at| at.elapsed().as_secs_f64()),
+    );
+    family(
+        "cstore_peer_sent_bytes_total",
+        "Bytes of messages to the member, snapshots aside.",
+        "counter",
+        &|at| Some(all[at].bytes_sent as f64),
+    );
+    family(
+        "cstore_peer_messages_dropped_total",
+        "Messages to the member that found its queue full or its connection broken.",
+        "counter",
+        &|at| Some(all[at].messages_dropped as f64),
+    );
 }
 
 fn metric(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {

@@ -210,6 +210,18 @@ impl Cluster {
         number
     }
 
+    /// Whether a member's process, once started, has not ended by itself.
+    pub fn is_running(&mut self, member: usize) -> bool {
+        let Some(process) = self.members[member].process.as_mut() else {
+            return false;
+        };
+        let running = process.try_wait().expect("it can be waited for").is_none();
+        if !running {
+            self.members[member].process = None;
+        }
+        running
+    }
+
     /// Waits until a member's process ends by itself.
     pub async fn wait_for_end(&mut self, member: usize) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

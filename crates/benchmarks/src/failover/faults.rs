@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc, oid::ObjectId};
 use end_to_end::Cluster;
+use end_to_end::network::Network;
 use mongodb::{Client, Collection};
 use tokio::task::JoinSet;
 
@@ -27,8 +28,20 @@ pub(crate) enum Fault {
     Kill,
     /// SIGSTOP: its connections stand and nothing answers.
     Freeze,
+    /// Its cable is out: it goes on, and nobody hears it.
+    Cut,
     /// SIGTERM: it hands leadership over first.
     Stop,
+}
+
+/// Where faults happen.
+pub(crate) struct Stage<'a> {
+    pub cluster: &'a mut Cluster,
+    /// What the cluster is connected by; none: loopback.
+    pub network: Option<&'a Network>,
+    pub client: &'a Client,
+    pub view: &'a View,
+    pub load: &'a Load,
 }
 
 /// What a fault cost.
@@ -46,15 +59,17 @@ pub(crate) struct Outcome {
 }
 
 /// Strikes the leader once.
-pub(crate) async fn run(
-    cluster: &mut Cluster,
-    (client, view): (&Client, &View),
-    load: &Load,
-    fault: Fault,
-) -> Outcome {
+pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
+    let Stage {
+        cluster,
+        network,
+        client,
+        view,
+        load,
+    } = stage;
     cluster.wait_until_whole().await;
-    if fault == Fault::Freeze {
-        // Nothing makes the driver look for a server while the connections to a frozen one stand.
+    if matches!(fault, Fault::Freeze | Fault::Cut) {
+        // Nothing makes the driver look for a server while the connections to a silent one stand.
         view.wait_until_whole(cluster.size()).await;
     }
     let quiet_from = Instant::now();
@@ -78,6 +93,7 @@ pub(crate) async fn run(
         Fault::Kill => cluster.signal_kill(leader),
         Fault::Freeze => cluster.signal_stop(leader),
         Fault::Stop => cluster.signal_terminate(leader),
+        Fault::Cut => cables(*network).unplug(leader),
     }
     let (driver, pending) = first_acknowledged(&writes, start).await;
     let wire = tokio::task::spawn_blocking(move || probes.finish())
@@ -87,6 +103,7 @@ pub(crate) async fn run(
     tokio::time::sleep((start + AFTERMATH).saturating_duration_since(Instant::now())).await;
     match fault {
         Fault::Freeze => cluster.resume(leader),
+        Fault::Cut => cables(*network).plug(leader),
         Fault::Kill | Fault::Stop => {
             cluster.wait_for_exit(leader);
             cluster.start_member(leader);
@@ -100,6 +117,10 @@ pub(crate) async fn run(
         before: load.window(quiet_from, start),
         around: load.window(start, start + AFTERMATH),
     }
+}
+
+fn cables(network: Option<&Network>) -> &Network {
+    network.expect("cables are cut only where there are some")
 }
 
 type Writes = JoinSet<Result<(), String>>;

@@ -63,6 +63,7 @@ impl Figures {
         let (what, goal) = match self.fault {
             Fault::Kill => ("kill -9 of the leader", (Some(50.0), Some(300.0))),
             Fault::Freeze => ("the leader frozen (SIGSTOP)", (None, Some(600.0))),
+            Fault::Cut => ("the leader cut off (its cable out)", (None, Some(600.0))),
             Fault::Stop => ("clean stop of the leader", (None, None)),
         };
         let goal = Goal {
@@ -93,8 +94,9 @@ impl Figures {
         for error in &self.errors {
             println!("    {error}");
         }
-        // A frozen leader answers what waits in its sockets with an error when it wakes.
-        reached && (self.errors.is_empty() || self.fault == Fault::Freeze)
+        // What was sent to a silent leader ends with an error when it is heard again.
+        let silent = matches!(self.fault, Fault::Freeze | Fault::Cut);
+        reached && (self.errors.is_empty() || silent)
     }
 }
 

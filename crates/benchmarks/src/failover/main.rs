@@ -19,11 +19,15 @@ use std::process::ExitCode;
 use benchmarks::machine::Machine;
 use clap::Parser;
 use end_to_end::Cluster;
+use end_to_end::network::Network;
+use mongodb::Client;
 
-use faults::Fault;
+use faults::{Fault, Stage};
 use figures::Figures;
 use load::Load;
 use view::View;
+
+const MEMBERS: usize = 3;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -37,6 +41,9 @@ struct Cli {
     /// Times the leader is frozen with SIGSTOP: cut off from everybody, its connections left standing
     #[arg(long, default_value_t = 30)]
     freezes: usize,
+    /// Times the leader's cable is taken out, in a network of namespaces (needs root and iproute2)
+    #[arg(long, default_value_t = 30)]
+    cuts: usize,
     /// Times the leader is stopped with SIGTERM
     #[arg(long, default_value_t = 30)]
     stops: usize,
@@ -50,54 +57,107 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => {
-            let reached = runtime.block_on(run(&cli));
-            if reached {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(2)
-            }
-        }
+    describe_machine();
+    let on_loopback = runtime().and_then(|runtime| Ok(runtime.block_on(run(&cli))));
+    match on_loopback.and_then(|reached| Ok(run_cuts(&cli)? && reached)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("failover: no runtime: {error}");
+            eprintln!("failover: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs what was asked for; whether every goal was reached.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+}
+
+/// Everything that needs no network but loopback; whether every goal was reached.
 async fn run(cli: &Cli) -> bool {
-    describe_machine();
-    let mut cluster = Cluster::start(3).await;
-    let (client, view) = View::client(&cluster.uri())
-        .await
-        .expect("the connection string is right");
-    let mut reached = true;
-    reached &= load::steady(&client, cli.steady_seconds).await;
+    let mut cluster = Cluster::start(MEMBERS).await;
+    let (client, view) = connect(&cluster).await;
+    let mut reached = load::steady(&client, cli.steady_seconds).await;
     let load = Load::start(&client).await;
+    let mut stage = Stage {
+        cluster: &mut cluster,
+        network: None,
+        client: &client,
+        view: &view,
+        load: &load,
+    };
     for (fault, count) in [
         (Fault::Kill, cli.kills),
         (Fault::Freeze, cli.freezes),
         (Fault::Stop, cli.stops),
     ] {
-        if count == 0 {
-            continue;
-        }
-        let mut figures = Figures::new(fault);
-        for number in 0..count {
-            let outcome = faults::run(&mut cluster, (&client, &view), &load, fault).await;
-            figures.add(number, outcome, cli.outlier_ms);
-        }
-        reached &= figures.print();
+        reached &= strike(&mut stage, fault, count, cli.outlier_ms).await;
     }
-    let operations = load.finish().await;
-    println!("\nbackground: {operations}");
+    println!("\nbackground: {}", load.finish().await);
     reached
+}
+
+/// The leader cut off from everybody, by its cable; whether the goal was reached.
+fn run_cuts(cli: &Cli) -> std::io::Result<bool> {
+    if cli.cuts == 0 {
+        return Ok(true);
+    }
+    let network = match Network::make(MEMBERS + 1) {
+        Ok(network) => network,
+        Err(reason) => {
+            println!("\nskipped: the leader cut off: {reason}");
+            return Ok(true);
+        }
+    };
+    // A thread stays on the machine that it enters, and so do those that it starts.
+    let cut = || -> std::io::Result<bool> {
+        network.door(MEMBERS)?.enter()?;
+        Ok(runtime()?.block_on(cut_off(&network, cli)))
+    };
+    std::thread::scope(|scope| {
+        let running = scope.spawn(cut);
+        running
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")))
+    })
+}
+
+async fn cut_off(network: &Network, cli: &Cli) -> bool {
+    let mut cluster = Cluster::start_on(network, MEMBERS, None).await;
+    let (client, view) = connect(&cluster).await;
+    let load = Load::start(&client).await;
+    let mut stage = Stage {
+        cluster: &mut cluster,
+        network: Some(network),
+        client: &client,
+        view: &view,
+        load: &load,
+    };
+    let reached = strike(&mut stage, Fault::Cut, cli.cuts, cli.outlier_ms).await;
+    println!("\nbackground: {}", load.finish().await);
+    reached
+}
+
+async fn connect(cluster: &Cluster) -> (Client, View) {
+    View::client(&cluster.uri())
+        .await
+        .expect("the connection string is right")
+}
+
+/// One kind of fault, so many times; whether its goals were reached.
+async fn strike(stage: &mut Stage<'_>, fault: Fault, count: usize, outlier_ms: u64) -> bool {
+    if count == 0 {
+        return true;
+    }
+    let mut figures = Figures::new(fault);
+    for number in 0..count {
+        let outcome = faults::run(stage, fault).await;
+        figures.add(number, outcome, outlier_ms);
+    }
+    figures.print()
 }
 
 fn describe_machine() {

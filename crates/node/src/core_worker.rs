@@ -255,6 +255,8 @@ impl<C: Clock> CoreWorker<C> {
     /// Everybody who waits is answered, those too whose request was not looked at yet.
     fn end(&mut self, reason: ExitReason, events: &mut Vec<Event>) {
         self.core.set_stopping();
+        // Before anybody is turned away: drivers that still find a primary here would come straight back.
+        self.publish();
         self.inboxes.core.close();
         self.inboxes.core.take(events);
         for answer in self.core.turn_away(events) {

@@ -142,3 +142,27 @@ fn a_lone_node_founds_announces_writes_stops_and_comes_back() {
     let node = start(directory.path(), &clock);
     assert!(node.indices().applied >= index, "a clean stop flushes");
 }
+
+/// Drivers that are turned away by a member whose status still shows a writable leader come straight back, and give up.
+#[test]
+fn an_ending_leader_says_that_it_takes_no_writes_before_it_turns_any_away() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let clock = Hand::default();
+    let mut node = start(directory.path(), &clock);
+    run(&mut node, &clock, |node| node.status().writable);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let (observed, told) = (said.clone(), said.clone());
+    node.on_change(Box::new(move |status| {
+        observed
+            .lock()
+            .push(format!("writable: {}", status.writable));
+    }));
+    said.lock().clear();
+    node.propose(
+        insert(),
+        Box::new(move |outcome| told.lock().push(format!("{outcome:?}"))),
+    );
+    node.request_stop();
+    run(&mut node, &clock, |node| node.exited().is_some());
+    assert_eq!(*said.lock(), ["writable: false", "Stopping"]);
+}

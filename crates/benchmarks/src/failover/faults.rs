@@ -9,6 +9,7 @@ use end_to_end::network::Network;
 use mongodb::{Client, Collection};
 use tokio::task::JoinSet;
 
+use crate::disk::DiskWatch;
 use crate::load::{Load, Window};
 use crate::probe::Probes;
 use crate::view::View;
@@ -42,6 +43,7 @@ pub(crate) struct Stage<'a> {
     pub client: &'a Client,
     pub view: &'a View,
     pub load: &'a Load,
+    pub disk: &'a DiskWatch,
 }
 
 /// What a fault cost.
@@ -53,6 +55,8 @@ pub(crate) struct Outcome {
     pub driver: Option<Duration>,
     /// Writes begun after the fault that the driver reported as failed.
     pub driver_errors: Vec<String>,
+    /// The longest sync of the disk until the driver's write.
+    pub sync: Option<Duration>,
     /// The background's operations before and around the fault.
     pub before: Window,
     pub around: Window,
@@ -66,6 +70,7 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         client,
         view,
         load,
+        disk,
     } = stage;
     cluster.wait_until_whole().await;
     if matches!(fault, Fault::Freeze | Fault::Cut) {
@@ -88,10 +93,14 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         .collect();
     let probes = Probes::ready(&survivors).expect("the survivors take connections");
     let writes: Collection<Document> = client.database("failover").collection("after");
+    if fault == Fault::Freeze {
+        // Until all its threads stand still it goes on answering.
+        cluster.pause(leader);
+    }
     let start = probes.begin();
     match fault {
+        Fault::Freeze => {}
         Fault::Kill => cluster.signal_kill(leader),
-        Fault::Freeze => cluster.signal_stop(leader),
         Fault::Stop => cluster.signal_terminate(leader),
         Fault::Cut => cables(*network).unplug(leader),
     }
@@ -114,6 +123,7 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         wire,
         driver,
         driver_errors,
+        sync: disk.longest(start, start + driver.unwrap_or(AFTERMATH)),
         before: load.window(quiet_from, start),
         around: load.window(start, start + AFTERMATH),
     }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod disk;
 mod faults;
 mod figures;
 mod load;
@@ -22,8 +23,9 @@ use end_to_end::Cluster;
 use end_to_end::network::Network;
 use mongodb::Client;
 
+use disk::DiskWatch;
 use faults::{Fault, Stage};
-use figures::Figures;
+use figures::{Figures, Goal};
 use load::Load;
 use view::View;
 
@@ -58,8 +60,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     describe_machine();
-    let on_loopback = runtime().and_then(|runtime| Ok(runtime.block_on(run(&cli))));
-    match on_loopback.and_then(|reached| Ok(run_cuts(&cli)? && reached)) {
+    match measure(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(2),
         Err(error) => {
@@ -67,6 +68,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn measure(cli: &Cli) -> std::io::Result<bool> {
+    let disk = DiskWatch::start()?;
+    let on_loopback = runtime()?.block_on(run(cli, &disk));
+    let cut = run_cuts(cli, &disk)?;
+    println!("\nthe disk meanwhile, asked beside the cluster");
+    figures::distribution(
+        "append of 4 KiB + fdatasync",
+        disk.all_ms(),
+        Goal::default(),
+    );
+    Ok(on_loopback && cut)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -77,7 +91,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Everything that needs no network but loopback; whether every goal was reached.
-async fn run(cli: &Cli) -> bool {
+async fn run(cli: &Cli, disk: &DiskWatch) -> bool {
     let mut cluster = Cluster::start(MEMBERS).await;
     let (client, view) = connect(&cluster).await;
     let mut reached = load::steady(&client, cli.steady_seconds).await;
@@ -88,6 +102,7 @@ async fn run(cli: &Cli) -> bool {
         client: &client,
         view: &view,
         load: &load,
+        disk,
     };
     for (fault, count) in [
         (Fault::Kill, cli.kills),
@@ -101,7 +116,7 @@ async fn run(cli: &Cli) -> bool {
 }
 
 /// The leader cut off from everybody, by its cable; whether the goal was reached.
-fn run_cuts(cli: &Cli) -> std::io::Result<bool> {
+fn run_cuts(cli: &Cli, disk: &DiskWatch) -> std::io::Result<bool> {
     if cli.cuts == 0 {
         return Ok(true);
     }
@@ -115,7 +130,7 @@ fn run_cuts(cli: &Cli) -> std::io::Result<bool> {
     // A thread stays on the machine that it enters, and so do those that it starts.
     let cut = || -> std::io::Result<bool> {
         network.door(MEMBERS)?.enter()?;
-        Ok(runtime()?.block_on(cut_off(&network, cli)))
+        Ok(runtime()?.block_on(cut_off(&network, cli, disk)))
     };
     std::thread::scope(|scope| {
         let running = scope.spawn(cut);
@@ -125,7 +140,7 @@ fn run_cuts(cli: &Cli) -> std::io::Result<bool> {
     })
 }
 
-async fn cut_off(network: &Network, cli: &Cli) -> bool {
+async fn cut_off(network: &Network, cli: &Cli, disk: &DiskWatch) -> bool {
     let mut cluster = Cluster::start_on(network, MEMBERS, None).await;
     let (client, view) = connect(&cluster).await;
     let load = Load::start(&client).await;
@@ -135,6 +150,7 @@ async fn cut_off(network: &Network, cli: &Cli) -> bool {
         client: &client,
         view: &view,
         load: &load,
+        disk,
     };
     let reached = strike(&mut stage, Fault::Cut, cli.cuts, cli.outlier_ms).await;
     println!("\nbackground: {}", load.finish().await);

@@ -138,17 +138,21 @@ impl Maintenance {
     }
 }
 
+/// What a thread does until the engine is closed.
+type Body = fn(&Shared);
+
 /// Starts the threads.
 pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let spawn = |name: &str, body: fn(&Shared)| {
+    let spawn = |name: &str, body: Body| {
         let shared = Arc::clone(shared);
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || body(&shared))
     };
     let mut threads = Vec::new();
-    let bodies: [(&str, fn(&Shared)); 3] = [
-        ("engine-flush", run_flushes),
+    let flush: Body = run_flushes;
+    let bodies = [
+        ("engine-flush", flush),
         ("engine-compact", run_compactions),
         ("engine-verify", run_verification),
     ];

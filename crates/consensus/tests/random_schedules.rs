@@ -14,7 +14,7 @@ use cluster::Cluster;
 use cluster::host::Host;
 use consensus::{
     Config, Input, LogIndex, Membership, MembershipChange, NodeId, Proposal, ProposalId,
-    ReadTicket, Replica,
+    ReadTicket, Replica, RoleName,
 };
 
 /// Messages under way; when there are more the oldest are lost.
@@ -55,15 +55,17 @@ fn small_limits(config: &mut Config) {
     config.cache_bytes_max = 120;
 }
 
-/// Leases rest on the clocks: in these schedules all replicas tick together.
+/// Leases rest on the clocks: in these schedules all replicas tick together. A leader that is cut off may be followed long
+/// before it steps down.
 fn leases(config: &mut Config) {
     short_timeouts(config);
+    config.election_ticks_max = 25;
     config.lease_ticks = Some(3);
 }
 
 fn leases_and_small_limits(config: &mut Config) {
     small_limits(config);
-    config.lease_ticks = Some(3);
+    leases(config);
 }
 
 struct Schedule {
@@ -126,10 +128,7 @@ impl Schedule {
             67..80 => self.cluster.sync(id),
             80..85 => self.cluster.report_applied(id),
             85..89 => self.propose(id),
-            89..92 => {
-                let ticket = ReadTicket(self.number());
-                self.cluster.step(id, Input::Read(vec![ticket]));
-            }
+            89..92 => self.read(id),
             92..94 => {
                 if !self.cluster.hosts[&id].fetches.is_empty() && self.cluster.is_up(id) {
                     self.cluster.answer_fetch(id);
@@ -231,6 +230,19 @@ impl Schedule {
         self.cluster.step(target, Input::Propose(proposals));
     }
 
+    /// Most often of somebody who believes to lead, rightly or not.
+    fn read(&mut self, id: NodeId) {
+        let leaders = self.cluster.running();
+        let leaders = leaders.filter(|replica| replica.role() == RoleName::Leader);
+        let leaders: Vec<NodeId> = leaders.map(Replica::id).collect();
+        let asked = match self.dice.pick(&leaders) {
+            Some(leader) if self.dice.roll(3) > 0 => leader,
+            _ => id,
+        };
+        let ticket = ReadTicket(self.number());
+        self.cluster.step(asked, Input::Read(vec![ticket]));
+    }
+
     fn compact(&mut self, id: NodeId) {
         let host = &self.cluster.hosts[&id];
         let low = host.log_start.index.0;
@@ -319,6 +331,14 @@ impl Schedule {
                 }
             }
             5 => self.cluster.cut.clear(),
+            6 if self.dice.roll(2) == 0 => {
+                // A leader that is cut off from all others.
+                let alone = self.cluster.leader().unwrap_or(id);
+                for other in ids.into_iter().filter(|other| *other != alone) {
+                    self.cluster.cut.insert((alone, other));
+                    self.cluster.cut.insert((other, alone));
+                }
+            }
             6 => {
                 let other = self.dice.pick(&ids).unwrap();
                 self.cluster.cut.insert((id, other));
@@ -514,4 +534,58 @@ fn random_schedules_are_safe_and_live() {
             "the schedules do too little to mean anything: {totals:?}"
         );
     }
+}
+
+/// A leader is cut off while somebody keeps asking it for reads; voters restart; the others elect and commit.
+#[test]
+fn a_leader_with_a_lease_serves_no_stale_read() {
+    let mut served = 0;
+    for seed in 0..30 {
+        let mut schedule = Schedule::new(seed);
+        schedule.cluster = Cluster::new(seed, 3);
+        schedule.cluster.tells = false;
+        schedule.cluster.tune = leases;
+        schedule.leases = true;
+        for id in schedule.ids() {
+            schedule.cluster.crash(id, 0);
+            schedule.cluster.start(id);
+        }
+        for tick in 0..200 {
+            let ids = schedule.ids();
+            if tick % 40 == 20
+                && let Some(alone) = schedule.cluster.leader()
+            {
+                for other in ids.iter().copied().filter(|other| *other != alone) {
+                    schedule.cluster.cut.insert((alone, other));
+                    schedule.cluster.cut.insert((other, alone));
+                }
+            }
+            if tick % 40 == 0 {
+                schedule.cluster.cut.clear();
+            }
+            let id = schedule.dice.pick(&ids).unwrap();
+            match schedule.dice.roll(12) {
+                0 => {
+                    schedule.cluster.crash(id, 2);
+                    schedule.cluster.start(id);
+                }
+                1 => schedule.cluster.reset_connections_of(id),
+                _ => {}
+            }
+            let mut waiting = ids;
+            while !waiting.is_empty() {
+                let next = waiting.swap_remove(schedule.dice.roll(waiting.len()));
+                schedule.cluster.step(next, Input::Tick);
+                schedule.propose(next);
+                schedule.cluster.settle();
+                for id in schedule.ids() {
+                    let ticket = ReadTicket(schedule.number());
+                    let ready = schedule.cluster.checker.reads_ready;
+                    schedule.cluster.step(id, Input::Read(vec![ticket]));
+                    served += schedule.cluster.checker.reads_ready - ready;
+                }
+            }
+        }
+    }
+    assert!(served > 2_000, "few reads were served by a lease: {served}");
 }

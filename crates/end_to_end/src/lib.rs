@@ -384,11 +384,6 @@ impl Cluster {
         self.signal(member, Signal::TERM);
     }
 
-    /// SIGSTOP, without waiting until every thread stands still.
-    pub fn signal_stop(&self, member: usize) {
-        self.signal(member, Signal::STOP);
-    }
-
     /// Waits for the end of a process and returns whether it was a success.
     pub fn wait_for_exit(&mut self, member: usize) -> bool {
         let mut process = self.members[member]
@@ -413,7 +408,7 @@ impl Cluster {
     /// SIGSTOP; returns once every thread stands still. The signal is taken by one thread, when it is next scheduled, and
     /// only then stops the others: until then they go on answering.
     pub fn pause(&self, member: usize) {
-        self.signal_stop(member);
+        self.signal(member, Signal::STOP);
         let deadline = Instant::now() + PATIENCE;
         while !all_threads_stopped(self.process_id(member)) {
             assert!(Instant::now() < deadline, "the process does not stop");

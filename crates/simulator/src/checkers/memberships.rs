@@ -80,8 +80,8 @@ impl Memberships {
     /// The same log makes the same membership.
     fn compare(&mut self, replica: &Replica) -> Finding {
         let membership = replica.committed_membership();
-        // A new directory knows nothing yet.
-        if replica.commit() == LogIndex(0) {
+        // A new directory knows nobody before the first membership in the log: the founder's own is not in it.
+        if membership.members.is_empty() {
             return Ok(());
         }
         let first = self

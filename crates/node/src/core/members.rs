@@ -206,7 +206,14 @@ impl Core {
     ) -> Result<MembershipChange, JoinReply> {
         let priority = self.priority_for(context);
         if *member.context == *request.context && member.priority == priority {
-            return Err(self.accepted(id));
+            let committed = self.replica.committed_membership().members.get(&id);
+            if committed == Some(member) {
+                return Err(self.accepted(id));
+            }
+            // Should it come to nothing, the id is another directory's.
+            return Err(JoinReply::NotNow {
+                reason: "a majority has not confirmed its admission yet".to_owned(),
+            });
         }
         Ok(MembershipChange::UpdateContext {
             id,

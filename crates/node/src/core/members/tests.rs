@@ -379,3 +379,23 @@ fn a_voter_that_died_a_moment_ago_is_not_counted_on() {
     );
     assert_eq!(core.replica.membership().voters.len(), 1);
 }
+
+/// Found by the simulator: the answer to a repeated question named an id that was only in the leader's log. The leader died, and
+/// its successor gave the id to another directory.
+#[test]
+fn an_id_is_told_only_once_it_is_committed() {
+    let mut core = core_with(0, members(1, &[context(1, "a:1")]));
+    lead(&mut core);
+    let ask = |core: &mut Core| {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let request = fresh(&context(9, "c:1"));
+        // The disk has not answered: what is appended is not committed.
+        let out = core.process(&mut vec![Event::Join { request, reply }], 0);
+        out.answers.into_iter().for_each(|answer| answer());
+        answer.try_recv().ok()
+    };
+    assert_eq!(ask(&mut core), None);
+    assert!(core.replica.membership().members.contains_key(&OTHER));
+    let again = ask(&mut core);
+    assert!(matches!(again, Some(JoinReply::NotNow { .. })), "{again:?}");
+}

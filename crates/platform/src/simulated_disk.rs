@@ -170,6 +170,27 @@ impl State {
         self.pending_names.push(change);
     }
 
+    /// Durable at once, as is everything about directories, with the names in it.
+    fn rename_directory(&mut self, from: &Path, to: &Path) {
+        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        let below = |change: &NameChange| change.iter().any(|(path, _)| path.starts_with(from));
+        let (inside, pending): (Vec<_>, Vec<_>) = self.pending_names.drain(..).partition(below);
+        self.pending_names = pending;
+        for (path, inode) in inside.into_iter().flatten() {
+            set_name(&mut self.durable_names, path, inode);
+        }
+        for names in [&mut self.names, &mut self.durable_names] {
+            *names = std::mem::take(names)
+                .into_iter()
+                .map(|(path, inode)| (moved(&path).unwrap_or(path), inode))
+                .collect();
+        }
+        self.directories = std::mem::take(&mut self.directories)
+            .into_iter()
+            .map(|path| moved(&path).unwrap_or(path))
+            .collect();
+    }
+
     fn named(&self, path: &Path) -> io::Result<u64> {
         self.names
             .get(path)
@@ -250,6 +271,10 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        if state.directories.contains(from) {
+            state.rename_directory(from, to);
+            return Ok(());
+        }
         let inode = state.named(from)?;
         state.change_names(vec![
             (to.to_path_buf(), Some(inode)),

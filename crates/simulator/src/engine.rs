@@ -127,6 +127,13 @@ impl Engines for SimulatedEngines {
         on_fault: OnFault,
     ) -> Result<Arc<dyn Engine>, StorageFault> {
         let content = self.content(dir)?;
+        if content.lock().damaged.is_some() {
+            return Err(StorageFault::Damaged {
+                dir: dir.to_owned(),
+                action: "open",
+                detail: "a table whose checksum is wrong".to_owned(),
+            });
+        }
         content.lock().callbacks = Some(Arc::new((on_flushed, on_fault)));
         Ok(Arc::new(SimulatedEngine {
             dir: dir.to_owned(),

@@ -3,12 +3,14 @@
 //! Copies of data are destroyed (wiped, damaged) only as far as the protocol promises to bear: never a voter while
 //! another one of the membership is gone for good. Everything else goes as it comes.
 
+use std::path::Path;
+
 use consensus::{MembershipChange, NodeId};
 
 use crate::Random;
 use crate::clock::Micros;
 use crate::network::Weather;
-use crate::world::{Death, Found, Happening, NodeSettings, World};
+use crate::world::{DATA_DIR, Death, Found, Happening, NodeSettings, World};
 
 /// Most machines of a run.
 const MACHINES_MAX: usize = 7;
@@ -46,9 +48,13 @@ pub enum Fault {
     Clock,
     /// Messages fare otherwise from now on.
     Weather,
+    /// A bit of the log or of a small file flips.
+    FlippedBit,
+    /// A table of the engine goes bad.
+    BadTable,
 }
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 16] = [
     Fault::Kill,
     Fault::PowerLoss,
     Fault::CrashInSync,
@@ -63,6 +69,8 @@ const FAULTS: [Fault; 14] = [
     Fault::Reset,
     Fault::Clock,
     Fault::Weather,
+    Fault::FlippedBit,
+    Fault::BadTable,
 ];
 
 /// What an operator does.
@@ -223,7 +231,7 @@ impl Injector {
         }
     }
 
-    /// The faults are over: links are mended, clocks go right, disks work, everybody is up again.
+    /// The faults are over: links are mended, clocks go right, disks work, everybody is up again, of the newest version.
     pub fn heal(&mut self, world: &mut World) -> Found {
         self.over = true;
         world.trace.say(world.now, || "healed".to_owned());
@@ -238,6 +246,13 @@ impl Injector {
             world.hosts[at].disk_full = false;
             world.hosts[at].stalled_until = 0;
             world.resume(at)?;
+            // Everybody gets the newest program, without which some repairs must wait.
+            if std::mem::replace(&mut world.hosts[at].feature_level, node::FEATURE_LEVEL)
+                != node::FEATURE_LEVEL
+            {
+                world.hosts[at].restart_after = Some(1_000);
+                world.die(at, Death::Killed)?;
+            }
             world.plan_start(1_000, at);
         }
         Ok(())
@@ -320,8 +335,38 @@ impl Injector {
                 let weather = weather(&mut self.random);
                 world.network.set_weather(weather);
             }
+            Fault::FlippedBit | Fault::BadTable => return self.damage(world, at, fault),
         }
         Ok(())
+    }
+
+    /// Changes what is on a disk, and mostly has it read soon.
+    fn damage(&mut self, world: &mut World, at: usize, fault: Fault) -> Found {
+        if !may_lose(world) {
+            return Ok(());
+        }
+        let machine = &world.machines[at];
+        let member = machine.member();
+        if fault == Fault::BadTable {
+            machine.engines.damage(self.random.next());
+        } else {
+            let spare_last_sync = true;
+            let directory = Path::new(DATA_DIR);
+            let flipped = machine
+                .disk
+                .flip_synced_bit(directory, spare_last_sync, |_| true);
+            world
+                .trace
+                .say(world.now, || format!("machine {at}: {flipped:?}"));
+            if flipped.is_none() {
+                return Ok(());
+            }
+        }
+        world.hosts[at].damaged = member;
+        match self.random.chance(2, 3) {
+            true => world.die(at, Death::Killed),
+            false => Ok(()),
+        }
     }
 
     fn isolate(&mut self, world: &mut World, at: usize, length: Micros) {
@@ -429,17 +474,7 @@ impl Injector {
     }
 
     fn wipe(&mut self, world: &mut World) -> Found {
-        let Some(node) = leader(world).and_then(|at| world.machines[at].node.as_ref()) else {
-            return Ok(());
-        };
-        let membership = node.replica().committed_membership().clone();
-        let settled = *node.replica().membership() == membership && membership.outgoing.is_none();
-        // Everybody else of the membership still has what it acknowledged.
-        let whole = membership.voters.iter().all(|voter| {
-            let running = |machine: &crate::machine::Machine| machine.member() == Some(*voter);
-            world.machines.iter().any(running)
-        });
-        if !settled || !whole || membership.voters.len() < 3 {
+        if !may_lose(world) {
             return Ok(());
         }
         let Some(at) = self.victim(world) else {
@@ -471,6 +506,19 @@ impl Injector {
 fn cut(world: &mut World, from: usize, to: usize, length: Micros) {
     world.network.cut(from, to, true);
     world.plan(length, Happening::Mend { from, to });
+}
+
+/// Whether the cluster bears the loss of a copy: everybody else of its membership still has what it acknowledged.
+fn may_lose(world: &World) -> bool {
+    let Some(node) = leader(world).and_then(|at| world.machines[at].node.as_ref()) else {
+        return false;
+    };
+    let membership = node.replica().committed_membership();
+    let settled = node.replica().membership() == membership && membership.outgoing.is_none();
+    let damaged = |id: &NodeId| world.hosts.iter().any(|host| host.damaged == Some(*id));
+    let running = |id: &NodeId| world.machines.iter().any(|it| it.member() == Some(*id));
+    let whole = |id: &NodeId| running(id) && !damaged(id);
+    settled && membership.voters.len() >= 3 && membership.voters.iter().all(whole)
 }
 
 /// Machines whose processes run.

@@ -222,3 +222,15 @@ fn a_file_cut_and_grown_again_reads_zeros_after_a_crash_too() {
     assert!(bytes[700..].iter().all(|byte| *byte == 0));
     assert_eq!(bytes.len(), 2_000);
 }
+
+#[test]
+fn a_directory_is_renamed_with_what_is_in_it() {
+    let disk = SimulatedDisk::new(1);
+    let file = create(&disk, "/d/a/file");
+    file.write_all_at(&[7; 100], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.rename(Path::new("/d/a"), Path::new("/d/b")).unwrap();
+    assert!(!disk.exists(Path::new("/d/a")).unwrap());
+    disk.crash();
+    assert_eq!(read(&disk, "/d/b/file").unwrap(), [7; 100]);
+}

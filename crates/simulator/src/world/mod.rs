@@ -26,7 +26,7 @@ use crate::network::{Network, Stream};
 use crate::view::{Checker, WorldView};
 
 pub use clients::{Attempt, Clients};
-pub use processes::{Death, Host};
+pub use processes::{DATA_DIR, Death, Host};
 pub use queue::{Happening, Process, Worker};
 pub use trace::Trace;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use consensus::NodeId;
-use node::{Addresses, NodeConfig, SteppedNode, SteppedPlatform};
+use node::{Addresses, NodeConfig, Notices, SteppedNode, SteppedPlatform};
 use parking_lot::Mutex;
 use peer_transport::{JoinReply, JoinRequest, TransportError};
 use platform::{Entropy, SimulatedDisk};
@@ -46,6 +46,8 @@ pub struct Host {
     pub priority: u32,
     /// Its directory was emptied since the last start.
     pub wiped: bool,
+    /// Something on its disk was changed; the member that was there then.
+    pub damaged: Option<NodeId>,
     /// Its process ends after a clean stop and comes back after this time.
     pub restart_after: Option<Micros>,
     pub(super) disk_crashes: u64,
@@ -108,6 +110,7 @@ impl World {
             feature_level,
             priority: 1,
             wiped: false,
+            damaged: None,
             restart_after: None,
             disk_crashes: disk.crashes(),
             due: [None; 4],
@@ -149,6 +152,9 @@ impl World {
         config.log_segment_bytes = self.settings.log_segment_bytes;
         config.feature_level = host.feature_level;
         config.priority = host.priority;
+        if self.trace.prints() {
+            config.notices = Notices::new(move |text| println!("           machine {at}: {text}"));
+        }
         config
     }
 
@@ -212,6 +218,14 @@ impl World {
                 self.plan_start(after, at);
                 Ok(())
             }
+            Err(error) if self.hosts[at].damaged.is_some() => {
+                // As the message says: the operator begins anew with an empty directory.
+                self.trace
+                    .say(self.now, || format!("machine {at} does not start: {error}"));
+                self.wipe(at);
+                self.plan_start(JOIN_PAUSE, at);
+                Ok(())
+            }
             Err(_) if self.hosts[at].disk_full => {
                 self.plan_start(FULL_DISK_PAUSE, at);
                 Ok(())
@@ -228,6 +242,8 @@ impl World {
         host.busy_until = [0; 4];
         host.heard_from.clear();
         host.flush_planned = None;
+        // A start reads everything: what it did not mind was no harm, or is repaired.
+        host.damaged = None;
         host.disk_crashes = self.machines[at].disk.crashes();
         if let Some(member) = self.machines[at].member() {
             self.places.retain(|_, place| *place != at);
@@ -310,6 +326,7 @@ impl World {
         host.founder = false;
         host.admission = Arc::default();
         host.wiped = true;
+        host.damaged = None;
         host.disk_full = false;
     }
 

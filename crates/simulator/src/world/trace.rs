@@ -23,6 +23,11 @@ impl Trace {
         }
     }
 
+    /// Whether lines are printed.
+    pub fn prints(&self) -> bool {
+        self.prints
+    }
+
     /// The same for runs in which the same happened.
     pub fn hash(&self) -> u64 {
         self.hash

@@ -143,6 +143,13 @@ impl Plan {
         if random.chance(1, 2) {
             acts.clear();
         }
+        // Who removes members must not lose copies at the same time: too few may be left.
+        if random.chance(1, 2) {
+            acts.retain(|act| !matches!(act, Act::Remove | Act::Reconfigure));
+        } else {
+            acts.retain(|act| *act != Act::Wipe);
+            faults.retain(|fault| !matches!(fault, Fault::FlippedBit | Fault::BadTable));
+        }
         let old = random.chance(1, 4);
         let prioritised = random.chance(1, 4);
         let mut drawn = |chance: bool, values: [u32; 2]| -> Vec<u32> {

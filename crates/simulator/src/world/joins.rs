@@ -78,7 +78,8 @@ impl World {
             }
             decided => match &self.machines[asker.machine].node {
                 None => {
-                    self.hosts[asker.machine].admission.lock().reply = Some(decided);
+                    let reply = Some((pending.request, decided));
+                    self.hosts[asker.machine].admission.lock().reply = reply;
                     let after = self.network.delay();
                     self.plan_start(after, asker.machine);
                 }

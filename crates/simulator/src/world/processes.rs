@@ -65,8 +65,10 @@ pub struct Host {
 /// What a directory that joins asks, and the answer.
 #[derive(Default)]
 pub(super) struct Admission {
+    /// What the last start asked.
     pub request: Option<JoinRequest>,
-    pub reply: Option<JoinReply>,
+    /// The answer, and to what.
+    pub reply: Option<(JoinRequest, JoinReply)>,
 }
 
 /// How a process ends.
@@ -190,8 +192,9 @@ impl World {
             joiner: Box::new(move |_, request, _| {
                 let mut asks = asks.lock();
                 asks.request = Some(request.clone());
-                asks.reply
-                    .take()
+                let reply = asks.reply.take().filter(|(asked, _)| asked == request);
+                reply
+                    .map(|(_, reply)| reply)
                     .ok_or_else(|| TransportError::JoinTimedOut {
                         seconds: 0,
                         last: "the answer is still to come".to_owned(),

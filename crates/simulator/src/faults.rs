@@ -260,6 +260,10 @@ impl Injector {
                 world.hosts[at].restart_after = Some(1_000);
                 world.die(at, Death::Killed)?;
             }
+            // Damage that nobody met so far is found at the start.
+            if world.hosts[at].damaged.is_some() {
+                world.die(at, Death::Killed)?;
+            }
             world.plan_start(1_000, at);
         }
         Ok(())

@@ -429,13 +429,18 @@ impl Cluster {
 
     /// The member that takes writes; waits for one.
     pub async fn leader(&self) -> usize {
+        self.leader_among(&self.running()).await
+    }
+
+    /// The one of these members that takes writes; waits for one.
+    pub async fn leader_among(&self, members: &[usize]) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for member in self.running() {
-                if let Ok(hello) = self.command(member, doc! { "hello": 1 }).await
+            for member in members {
+                if let Ok(hello) = self.command(*member, doc! { "hello": 1 }).await
                     && hello.get_bool("isWritablePrimary").unwrap_or(false)
                 {
-                    return member;
+                    return *member;
                 }
             }
             self.pause_before_asking_again(deadline, "nobody leads")

@@ -55,6 +55,8 @@ pub(crate) struct Outcome {
     pub driver: Option<Duration>,
     /// Writes begun after the fault that the driver reported as failed.
     pub driver_errors: Vec<String>,
+    /// Terms that the election took.
+    pub terms: i64,
     /// The longest sync of the disk until the driver's write.
     pub sync: Option<Duration>,
     /// The background's operations before and around the fault.
@@ -82,15 +84,13 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
     let jitter = Duration::from_micros(u64::from(ObjectId::new().bytes()[11]) * 200);
     tokio::time::sleep(QUIET + jitter).await;
     let leader = cluster.leader().await;
-    let survivors: Vec<SocketAddr> = (0..cluster.size())
+    let others: Vec<usize> = (0..cluster.size())
         .filter(|member| *member != leader)
-        .map(|member| {
-            cluster
-                .listen(member)
-                .parse()
-                .expect("members listen on addresses")
-        })
         .collect();
+    let address = |member: &usize| cluster.listen(*member).parse();
+    let survivors: Result<Vec<SocketAddr>, _> = others.iter().map(address).collect();
+    let survivors = survivors.expect("members listen on addresses");
+    let term = term(cluster, leader).await;
     let probes = Probes::ready(&survivors).expect("the survivors take connections");
     let writes: Collection<Document> = client.database("failover").collection("after");
     if fault == Fault::Freeze {
@@ -109,6 +109,7 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         .await
         .ok()
         .flatten();
+    let terms = self::term(cluster, cluster.leader_among(&others).await).await - term;
     tokio::time::sleep((start + AFTERMATH).saturating_duration_since(Instant::now())).await;
     match fault {
         Fault::Freeze => cluster.resume(leader),
@@ -123,10 +124,17 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         wire,
         driver,
         driver_errors,
+        terms,
         sync: disk.longest(start, start + driver.unwrap_or(AFTERMATH)),
         before: load.window(quiet_from, start),
         around: load.window(start, start + AFTERMATH),
     }
+}
+
+async fn term(cluster: &Cluster, member: usize) -> i64 {
+    let status = cluster.command(member, doc! { "cstoreStatus": 1 }).await;
+    let term = status.and_then(|status| Ok(status.get_i64("term")?));
+    term.expect("a member says its term")
 }
 
 fn cables(network: Option<&Network>) -> &Network {

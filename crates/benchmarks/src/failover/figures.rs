@@ -45,8 +45,8 @@ impl Figures {
         };
         if slow(outcome.wire) || slow(outcome.driver) {
             println!(
-                "  outlier: {:?} {number}: wire {:?}, driver {:?}; longest sync of the disk meanwhile {:?}",
-                self.fault, outcome.wire, outcome.driver, outcome.sync
+                "  outlier: {:?} {number}: wire {:?}, driver {:?}, {} terms; longest sync of the disk meanwhile {:?}",
+                self.fault, outcome.wire, outcome.driver, outcome.terms, outcome.sync
             );
         }
         self.never += usize::from(outcome.wire.is_none()) + usize::from(outcome.driver.is_none());

@@ -1,6 +1,7 @@
 //! Starts a server on a temporary directory, and a client that sends what it is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::{Document, doc};
 use node::{Addresses, Node, NodeConfig, Platform};
@@ -59,6 +60,15 @@ impl TestServer {
         let mut views = server.topology.subscribe();
         let ready = views.wait_for(|view| view.is_primary());
         ready.await.expect("the server lives");
+        // Once the founder's addresses are in the membership nothing changes by itself any more.
+        let node = server.node.clone();
+        let quiet = tokio::task::spawn_blocking(move || {
+            node.wait_until(Duration::from_secs(60), |status| {
+                let own = status.member(status.id).unwrap_or_default();
+                status.settled && !own.addresses.client.is_empty()
+            })
+        });
+        assert!(quiet.await.expect("no panic"), "the founder is recorded");
         TestServer {
             server,
             address,

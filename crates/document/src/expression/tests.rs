@@ -3,8 +3,10 @@
 use bson::Decimal128;
 use proptest::prelude::*;
 
-use super::decimal;
+use super::Expression;
+use super::decimal::{self, Rounding};
 use super::number::Numeric;
+use crate::Context;
 use crate::order::Decimal;
 
 fn parse(text: &str) -> Decimal {
@@ -154,4 +156,95 @@ fn whole_numbers_of_all_types_are_recognised() {
     assert_eq!(Numeric::Decimal(parse("1E+3")).as_whole(), Some(1000));
     assert_eq!(Numeric::Decimal(parse("1E+30")).as_whole(), None);
     assert_eq!(Numeric::Decimal(parse("0.5")).as_whole(), None);
+}
+
+fn integer_of(decimal: Decimal) -> i128 {
+    match decimal {
+        Decimal::Finite {
+            negative,
+            coefficient,
+            exponent: 0,
+        } => {
+            let magnitude = coefficient as i128;
+            if negative { -magnitude } else { magnitude }
+        }
+        other => panic!("not a whole number: {other:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn decimal_remainders_are_those_of_scaled_integers(
+        left: i64,
+        right in 1i64..1_000_000,
+        left_exponent in -6i32..6,
+        right_exponent in -6i32..6,
+    ) {
+        let lowest = left_exponent.min(right_exponent);
+        let scaled = |value: i64, exponent: i32| {
+            i128::from(value) * 10i128.pow((exponent - lowest).unsigned_abs())
+        };
+        let rest = scaled(left, left_exponent) % scaled(right, right_exponent);
+        let found = decimal::remainder(
+            finite(left.into(), left_exponent),
+            finite(right.into(), right_exponent),
+        );
+        prop_assert_eq!(found.compare(&finite(rest, lowest)), std::cmp::Ordering::Equal);
+    }
+
+    #[test]
+    fn rounding_drops_digits(value in -1_000_000_000i64..1_000_000_000, places in 0i32..8) {
+        let scale = 10i128.pow(places.unsigned_abs());
+        let (value, decimal) = (i128::from(value), finite(value.into(), -places));
+        let floor = value.div_euclid(scale);
+        prop_assert_eq!(integer_of(decimal::round_to(decimal, 0, Rounding::Down)), floor);
+        let ceiling = floor + i128::from(value.rem_euclid(scale) != 0);
+        prop_assert_eq!(integer_of(decimal::round_to(decimal, 0, Rounding::Up)), ceiling);
+        let toward_zero = value / scale;
+        prop_assert_eq!(integer_of(decimal::round_to(decimal, 0, Rounding::TowardsZero)), toward_zero);
+        let nearest = integer_of(decimal::round_to(decimal, 0, Rounding::HalfEven));
+        let apart = (nearest * scale - value).abs() * 2;
+        prop_assert!(apart < scale || apart == scale && nearest % 2 == 0);
+    }
+
+    #[test]
+    fn roots_multiply_back(root in 1i64..1_000_000_000, exponent in -40i32..40) {
+        let root = finite(root.into(), exponent);
+        let found = decimal::square_root(decimal::multiply(root, root));
+        prop_assert_eq!(found.compare(&root), std::cmp::Ordering::Equal);
+    }
+
+    #[test]
+    fn strings_by_code_points_are_those_of_characters(
+        text in "[aé€𝄞]{0,8}",
+        start in 0usize..10,
+        length in 0usize..10,
+        sought in "[aé€𝄞]{1,2}",
+    ) {
+        let context = Context::none();
+        let evaluate = |expression: bson::Document| {
+            let raw = bson::RawDocumentBuf::try_from(&expression).expect("valid names");
+            let specification = bson::raw::RawBsonRef::Document(&raw);
+            let parsed = Expression::parse(specification, &context).expect("valid");
+            let nothing = bson::RawDocumentBuf::new();
+            let value = parsed.evaluate(&nothing).expect("no error").expect("a value");
+            bson::Bson::try_from(value.into_owned()).expect("well-formed")
+        };
+        let part: String = text.chars().skip(start).take(length).collect();
+        prop_assert_eq!(
+            evaluate(bson::doc! { "$substrCP": [&text, start as i32, length as i32] }),
+            bson::Bson::String(part)
+        );
+        let characters: Vec<char> = text.chars().collect();
+        let wanted: Vec<char> = sought.chars().collect();
+        let position = (start..characters.len())
+            .find(|at| characters[*at..].starts_with(&wanted))
+            .map_or(-1, |at| at as i32);
+        prop_assert_eq!(
+            evaluate(bson::doc! { "$indexOfCP": [&text, &sought, start as i32] }),
+            bson::Bson::Int32(position)
+        );
+    }
 }

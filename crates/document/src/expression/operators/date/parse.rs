@@ -218,7 +218,7 @@ fn iso(text: &str) -> Option<Read> {
     if reader.skip('W') {
         read.iso_year = Some(year);
         read.iso_week = Some(reader.number(2, 2)?);
-        if separated && reader.skip('-') || !separated {
+        if !separated || reader.skip('-') {
             read.iso_weekday = reader.number(1, 1);
         }
     } else {

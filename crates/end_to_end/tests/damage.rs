@@ -37,7 +37,7 @@ fn files(directory: PathBuf) -> Vec<PathBuf> {
 
 /// The newest segment that holds records.
 fn newest_segment(directory: &Path) -> PathBuf {
-    let begun = files(directory.join("wal")).into_iter().filter(|path| {
+    let mut begun = files(directory.join("wal")).into_iter().filter(|path| {
         let bytes = std::fs::read(path).expect("readable");
         let name = path
             .file_name()
@@ -46,7 +46,7 @@ fn newest_segment(directory: &Path) -> PathBuf {
             .into_owned();
         name.starts_with("00") && bytes.starts_with(b"CSTORWAL")
     });
-    begun.last().expect("a segment")
+    begun.next_back().expect("a segment")
 }
 
 /// Where the last batch ends: at its mark, if the member stopped cleanly.

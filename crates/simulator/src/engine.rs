@@ -214,16 +214,19 @@ impl Content {
     }
 
     fn check(&self, dir: &Path, action: &'static str, key: &[u8]) -> Result<(), StorageFault> {
+        let Some(which) = self.damaged else {
+            return Ok(());
+        };
         let hash = key
             .iter()
-            .fold(0_u64, |hash, byte| hash * 31 % 65_521 + u64::from(*byte));
-        match self.damaged {
-            Some(which) if hash % 16 == which => Err(StorageFault::Damaged {
+            .fold(0_u64, |hash, byte| (hash * 31 + u64::from(*byte)) % 65_521);
+        match hash % 16 == which {
+            true => Err(StorageFault::Damaged {
                 dir: dir.to_owned(),
                 action,
                 detail: "a block whose checksum is wrong".to_owned(),
             }),
-            _ => Ok(()),
+            false => Ok(()),
         }
     }
 

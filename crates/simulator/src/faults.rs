@@ -120,6 +120,8 @@ pub struct Plan {
     pub feature_levels: Vec<u32>,
     /// Priorities, per machine.
     pub priorities: Vec<u32>,
+    /// A minority stays down when everything else heals.
+    pub minority_stays_down: bool,
     /// Settings of all nodes.
     pub settings: NodeSettings,
 }
@@ -150,6 +152,11 @@ impl Plan {
             acts.retain(|act| *act != Act::Wipe);
             faults.retain(|fault| !matches!(fault, Fault::FlippedBit | Fault::BadTable));
         }
+        let keeps_all = |act: &Act| matches!(act, Act::Add | Act::Transfer | Act::Restart);
+        let minority_stays_down = random.chance(1, 3)
+            && acts.iter().all(keeps_all)
+            && !faults.contains(&Fault::FlippedBit)
+            && !faults.contains(&Fault::BadTable);
         let old = random.chance(1, 4);
         let prioritised = random.chance(1, 4);
         let mut drawn = |chance: bool, values: [u32; 2]| -> Vec<u32> {
@@ -170,12 +177,14 @@ impl Plan {
             acts,
             act_pause: random.within(500_000..3_000_000),
             weather: weather(random),
+            minority_stays_down,
             feature_levels,
             priorities,
             settings: NodeSettings {
                 memtable_bytes: 1 << random.within(11..15),
                 log_retained_entries: random.below(100),
                 log_segment_bytes: 1 << random.within(14..17),
+                leases: random.chance(1, 5),
             },
         }
     }
@@ -241,6 +250,9 @@ impl Injector {
     /// The faults are over: links are mended, clocks go right, disks work, everybody is up again, of the newest version.
     pub fn heal(&mut self, world: &mut World) -> Found {
         self.over = true;
+        if self.plan.minority_stays_down {
+            self.stop_minority(world)?;
+        }
         world.trace.say(world.now, || "healed".to_owned());
         world.network.mend();
         world.network.set_weather(Weather::FAIR);
@@ -265,6 +277,26 @@ impl Injector {
                 world.die(at, Death::Killed)?;
             }
             world.plan_start(1_000, at);
+        }
+        Ok(())
+    }
+
+    /// As many voters as the others can do without are switched off.
+    fn stop_minority(&mut self, world: &mut World) -> Found {
+        let Some(node) = leader(world).and_then(|at| world.machines[at].node.as_ref()) else {
+            return Ok(());
+        };
+        let membership = node.replica().committed_membership();
+        if membership != node.replica().membership() || membership.outgoing.is_some() {
+            return Ok(());
+        }
+        let mut voters: Vec<NodeId> = membership.voters.iter().copied().collect();
+        self.random.shuffle(&mut voters);
+        voters.truncate((voters.len() - 1) / 2);
+        let places: Vec<usize> = voters.iter().filter_map(|id| world.place(*id)).collect();
+        for at in places {
+            world.hosts[at].off = true;
+            world.die(at, Death::PowerLost)?;
         }
         Ok(())
     }
@@ -408,7 +440,13 @@ impl Injector {
     fn disturb_clock(&mut self, world: &World, at: usize) {
         let clock = &world.machines[at].clock;
         if self.random.chance(1, 2) {
-            let ppm = self.random.below(100_000) as i64;
+            // Leases promise nothing where clocks differ by more than this.
+            let most = if self.plan.settings.leases {
+                20_000
+            } else {
+                100_000
+            };
+            let ppm = self.random.below(most) as i64;
             clock.drift(if self.random.chance(1, 2) { ppm } else { -ppm });
         } else {
             let hours = self.random.below(10_000_000) as i64;

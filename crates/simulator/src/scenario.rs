@@ -140,7 +140,8 @@ fn is_at_rest(world: &World) -> bool {
     let last = replica.last();
     let members = replica.committed_membership().members.keys();
     let holds_all = |id: &consensus::NodeId| {
-        world.machines.iter().any(|machine| {
+        let off = world.place(*id).is_some_and(|at| world.hosts[at].off);
+        off || world.machines.iter().any(|machine| {
             machine.node.as_ref().is_some_and(|node| {
                 node.replica().id() == *id
                     && node.indices().applied == last.index.0

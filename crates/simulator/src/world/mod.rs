@@ -44,6 +44,8 @@ pub struct NodeSettings {
     pub log_retained_entries: u64,
     /// Length of log segments.
     pub log_segment_bytes: u64,
+    /// Reads without a round of messages.
+    pub leases: bool,
 }
 
 /// The simulated world.

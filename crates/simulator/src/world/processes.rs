@@ -152,6 +152,7 @@ impl World {
         config.memtable_bytes = self.settings.memtable_bytes;
         config.log_retained_entries = self.settings.log_retained_entries;
         config.log_segment_bytes = self.settings.log_segment_bytes;
+        config.leases = self.settings.leases;
         config.feature_level = host.feature_level;
         config.priority = host.priority;
         if self.trace.prints() {

@@ -31,12 +31,14 @@ pub(super) struct Promises {
 }
 
 /// What must be found again after a restart.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Promised {
     term: Term,
     entry: LogPosition,
     /// The term in which the entry was acknowledged: its leader never takes it back.
     acknowledged_in: Term,
+    /// Terms of what stood before the entry and was not known to be committed then.
+    before: BTreeMap<LogIndex, Term>,
 }
 
 impl Checker for Promises {
@@ -134,7 +136,13 @@ impl Promises {
             && replica.term_at(promised.entry.index) != Some(promised.entry.term)
         {
             let index = promised.entry.index.previous();
-            let term = replica.term_at(index).unwrap_or_default();
+            // What the log shows there now may have taken its place a moment ago, and not on the disk yet.
+            let term = promised
+                .before
+                .get(&index)
+                .copied()
+                .or(replica.term_at(index))
+                .unwrap_or_default();
             promised.entry = LogPosition { index, term };
             promised.acknowledged_in = Term(0);
         }
@@ -144,6 +152,10 @@ impl Promises {
             {
                 promised.entry = LogPosition { index, term };
                 promised.acknowledged_in = replica.term();
+                let open = replica.commit().0 + 1..index.0;
+                promised.before = open
+                    .filter_map(|at| Some((LogIndex(at), replica.term_at(LogIndex(at))?)))
+                    .collect();
             }
         };
         if let Some((term, index)) = self.fresh.remove(&replica.id())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use consensus::LogIndex;
 use node::{NodeId, ProposeOutcome, ReadError};
 use parking_lot::Mutex;
 use platform::Clock;
@@ -65,19 +66,23 @@ impl<T: Send + 'static> Mail<T> {
 /// What a member's work on a request waits for.
 pub(super) enum Waiting {
     Proposal(Mail<ProposeOutcome>),
-    Read(Mail<Result<u64, ReadError>>),
+    /// With what was committed when it was asked: the read must not show less.
+    Read(Mail<Result<u64, ReadError>>, LogIndex),
 }
 
 enum Outcome {
     Proposal(ProposeOutcome),
-    Read(Result<u64, ReadError>),
+    Read(Result<u64, ReadError>, LogIndex),
 }
 
 impl Waiting {
     fn take(&self) -> Option<Outcome> {
         match self {
             Waiting::Proposal(mail) => mail.0.lock().take().map(Outcome::Proposal),
-            Waiting::Read(mail) => mail.0.lock().take().map(Outcome::Read),
+            Waiting::Read(mail, floor) => {
+                let result = mail.0.lock().take();
+                result.map(|result| Outcome::Read(result, *floor))
+            }
         }
     }
 }
@@ -167,7 +172,8 @@ impl World {
             Kind::Read => {
                 let (mail, done) = Mail::new();
                 node.read_index(done);
-                self.hosts[at].requests.push((attempt, Waiting::Read(mail)));
+                let waiting = Waiting::Read(mail, self.committed);
+                self.hosts[at].requests.push((attempt, waiting));
             }
         }
         self.settle(at)
@@ -230,8 +236,13 @@ impl World {
             End::Failed
         };
         match result {
-            Outcome::Read(Ok(_)) => return self.work(at, attempt, None),
-            Outcome::Read(Err(_)) => self.respond(attempt, End::Failed, None),
+            Outcome::Read(Ok(index), floor) if index < floor.0 => {
+                return Err(format!(
+                    "a stale read: machine {at} serves it as of entry {index}, but {floor} was committed when it was asked"
+                ));
+            }
+            Outcome::Read(Ok(_), _) => return self.work(at, attempt, None),
+            Outcome::Read(Err(_), _) => self.respond(attempt, End::Failed, None),
             Outcome::Proposal(ProposeOutcome::Applied { reply, .. }) => {
                 client.proposed = true;
                 return self.work(at, attempt, Some(reply));

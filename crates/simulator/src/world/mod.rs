@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use consensus::NodeId;
+use consensus::{LogIndex, NodeId};
 use peer_transport::Handler;
 
 use crate::Random;
@@ -74,6 +74,8 @@ pub struct World {
     next_stream: u64,
     /// Where members are or were last.
     places: BTreeMap<NodeId, usize>,
+    /// Up to here somebody knows the log to be committed.
+    committed: LogIndex,
     /// Responses lost on their way, of 1,000.
     pub lost_responses_permille: u64,
 }
@@ -103,6 +105,7 @@ impl World {
             streams: BTreeMap::new(),
             next_stream: 0,
             places: BTreeMap::new(),
+            committed: LogIndex(0),
             lost_responses_permille: 0,
         }
     }
@@ -220,6 +223,7 @@ impl World {
         };
         if worked {
             self.trace.stepped(self.now, at, worker, node.replica());
+            self.committed = self.committed.max(node.replica().commit());
         }
         let took = self.machines[at].disk.take_delay().as_micros() as Micros;
         self.hosts[at].busy_until[worker as usize] = self.now + took;

@@ -2,7 +2,8 @@
 //!
 //! Promises: one load of paced writers runs throughout, and each of its writes is timed from when it was due, so that a
 //! stall is not hidden by the writers that wait for it. Undisturbed is the same load on the same data, twice: right before
-//! the member comes back, and after it has caught up. Whether it came by snapshot is seen in the member's directory.
+//! the member comes back, and after it has caught up. What the start of its process costs, on a machine that it shares with
+//! the others, is shown by itself. Whether it came by snapshot is seen in the member's directory.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,7 @@ pub(crate) fn run(args: &CatchUpArgs) -> Result<bool, CatchUpError> {
 /// When what happened.
 struct Phases {
     before: (Instant, Instant),
+    starting: (Instant, Instant),
     catching_up: (Instant, Instant),
     after: (Instant, Instant),
     missed: u64,
@@ -151,7 +153,9 @@ fn measure(
     let before = quiet(args);
     cluster.start_again(away)?;
     eprintln!("the member is back");
-    let catching_up = (Instant::now(), wait_caught_up(args, cluster, leader, away)?);
+    let started = Instant::now();
+    let reached = wait_for_lag(args, cluster, leader, away, u64::MAX)?;
+    let caught_up = wait_for_lag(args, cluster, leader, away, LAG_MAX)?;
     if generation() == first {
         return Err(CatchUpError::NoSnapshot);
     }
@@ -159,7 +163,8 @@ fn measure(
     thread::sleep(LOAD_STEP);
     Ok(Phases {
         before,
-        catching_up,
+        starting: (started, reached),
+        catching_up: (reached, caught_up),
         after: quiet(args),
         missed,
     })
@@ -171,17 +176,19 @@ fn quiet(args: &CatchUpArgs) -> (Instant, Instant) {
     (from, Instant::now())
 }
 
-fn wait_caught_up(
+/// Waits until the leader reaches the member and it lacks no more than `lag_max` entries.
+fn wait_for_lag(
     args: &CatchUpArgs,
     cluster: &Cluster,
     leader: SocketAddr,
     away: usize,
+    lag_max: u64,
 ) -> Result<Instant, CatchUpError> {
     let deadline = Instant::now() + Duration::from_secs(args.patience);
     let mut control = Control::connect(leader)?;
     loop {
         let lag = control.lag_of(cluster.clients()[away])?;
-        if lag.is_some_and(|lag| lag <= LAG_MAX) {
+        if lag.is_some_and(|lag| lag <= lag_max) {
             return Ok(Instant::now());
         }
         if Instant::now() >= deadline {
@@ -249,11 +256,13 @@ async fn repeat(
 /// Prints the table; whether the goal is reached.
 fn report(phases: &Phases, timed: &[Timed]) -> bool {
     println!(
-        "{:<24} {:>9} {:>8} {:>9} {:>9} {:>9} {:>9}",
-        "phase", "seconds", "writes", "p50 ms", "p99 ms", "p99.9 ms", "worst ms"
+        "{:<24} {:>9} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "phase", "seconds", "writes", "p50 ms", "p99 ms", "p99.9 ms", "worst ms", "due at s"
     );
     let line = |name: &str, (from, to): (Instant, Instant)| -> f64 {
         let within = timed.iter().filter(|(due, _)| *due >= from && *due < to);
+        let worst = within.clone().max_by_key(|(_, latency)| *latency);
+        let worst_at = worst.map_or(f64::NAN, |(due, _)| (*due - from).as_secs_f64());
         let mut latencies: Vec<Duration> = within.map(|(_, latency)| *latency).collect();
         latencies.sort();
         let quantile = |quantile: f64| {
@@ -262,7 +271,7 @@ fn report(phases: &Phases, timed: &[Timed]) -> bool {
             latency.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
         };
         println!(
-            "{name:<24} {:>9.1} {:>8} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+            "{name:<24} {:>9.1} {:>8} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {worst_at:>9.2}",
             (to - from).as_secs_f64(),
             latencies.len(),
             quantile(0.5),
@@ -273,6 +282,7 @@ fn report(phases: &Phases, timed: &[Timed]) -> bool {
         quantile(0.99)
     };
     let before = line("undisturbed, before", phases.before);
+    line("the member's start", phases.starting);
     let during = line("catching up by snapshot", phases.catching_up);
     let after = line("undisturbed, after", phases.after);
     let factor = during / before.max(after);

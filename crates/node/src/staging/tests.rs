@@ -31,8 +31,8 @@ fn things() -> Namespace {
 
 /// Writes a document; in a circle, so that older versions are overwritten.
 fn command(number: u64) -> Vec<u8> {
-    let id = (number * 7919 % 1500) as i32;
-    let filler = format!("{number} ").repeat(60);
+    let id = (number * 7919 % 300) as i32;
+    let filler = format!("{number} ").repeat(if id % 4 == 0 { 5000 } else { 10 });
     let update = bson::rawdoc! { "$set": { "number": number as i64, "filler": filler } };
     Command::Write(WriteCommand {
         namespace: things(),
@@ -81,7 +81,7 @@ impl Sender {
             pins,
             _directory: directory,
         };
-        sender.write(3000);
+        sender.write(600);
         sender
     }
 

@@ -129,7 +129,7 @@ impl NodeConfig {
             cache_bytes: 32 << 20,
             log_retained_entries: 50_000,
             log_retained_bytes: 512 << 20,
-            snapshot_bytes_per_second: 32 << 20,
+            snapshot_bytes_per_second: 16 << 20,
             priority: DEFAULT_PRIORITY,
             leases: false,
             feature_level: FEATURE_LEVEL,

@@ -28,8 +28,8 @@ const MAGIC: [u8; 8] = *b"CSTORSNP";
 const VERSION: u32 = 1;
 /// Magic, version, checksum of the rest, index, term.
 const HEADER_BYTES: usize = 32;
-/// Bytes of chunks that a power cut may take.
-const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of chunks that a power cut may take. Synced in small pieces, which others on the same disk notice least.
+const UNSYNCED_BYTES_MAX: u64 = 1 << 20;
 
 /// Where snapshots are staged.
 pub(crate) struct Staging<D: Disk> {

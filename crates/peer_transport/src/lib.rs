@@ -97,7 +97,7 @@ impl Default for Limits {
             unacknowledged_timeout: Duration::from_secs(3),
             back_off_min: Duration::from_millis(50),
             back_off_max: Duration::from_secs(2),
-            snapshot_bytes_per_second: 32 << 20,
+            snapshot_bytes_per_second: 16 << 20,
         }
     }
 }

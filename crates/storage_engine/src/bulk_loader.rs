@@ -16,8 +16,12 @@ use crate::lsm::maintenance::Gate;
 use crate::lsm::{BULK_VERSION, MARKER_KEY, marker, open_tree};
 use crate::{StorageFault, Version};
 
-/// Bytes gathered before they are written as one table.
-const TABLE_BYTES: usize = 32 << 20;
+/// Bytes gathered before they are written as one table. A table is written and synced in one go, which others on the same
+/// disk notice; so tables are small at first, and grow only with the number of them.
+const TABLE_BYTES_MIN: usize = 1 << 20;
+const TABLE_BYTES_MAX: usize = 8 << 20;
+/// A table holds at least this part of all that was written before it, within the bounds.
+const TABLE_PART: usize = 64;
 const CACHE_BYTES: u64 = 1 << 20;
 
 /// Writes a new engine directory.
@@ -26,6 +30,7 @@ pub struct BulkLoader {
     tree: Tree,
     gathered: Vec<InternalValue>,
     gathered_bytes: usize,
+    written_bytes: usize,
     last_key: Slice,
     /// Tables written, in key order.
     tables: Vec<Table>,
@@ -55,6 +60,7 @@ impl BulkLoader {
             tree,
             gathered: Vec::new(),
             gathered_bytes: 0,
+            written_bytes: 0,
             last_key: Slice::from(MARKER_KEY),
             tables: Vec::new(),
         })
@@ -77,14 +83,18 @@ impl BulkLoader {
         );
         self.gathered.push(entry);
         self.gathered_bytes += size_of::<InternalValue>() + key.len() + value.len();
-        if self.gathered_bytes >= TABLE_BYTES {
+        if self.gathered_bytes >= self.table_bytes() {
             self.write_table()?;
         }
         Ok(())
     }
 
+    fn table_bytes(&self) -> usize {
+        (self.written_bytes / TABLE_PART).clamp(TABLE_BYTES_MIN, TABLE_BYTES_MAX)
+    }
+
     fn write_table(&mut self) -> Result<(), StorageFault> {
-        self.gathered_bytes = 0;
+        self.written_bytes += std::mem::take(&mut self.gathered_bytes);
         let entries = std::mem::take(&mut self.gathered);
         let tables = self.write_entries(entries)?;
         self.tables.extend(tables);

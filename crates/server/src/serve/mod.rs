@@ -72,7 +72,7 @@ pub struct ServeArgs {
     /// Memory for the storage engine's block cache.
     #[arg(long, value_name = "MIB")]
     pub cache_mib: Option<u64>,
-    /// Pace at which a member that was away for long is sent the whole state, so that writers notice little [default: 32].
+    /// Pace at which a member that was away for long is sent the whole state, so that writers notice little [default: 16].
     #[arg(long, value_name = "MIB")]
     pub snapshot_mib_per_second: Option<u64>,
     /// Log kept for members that are away; one that misses more is sent the whole state [default: 512].

@@ -390,14 +390,17 @@ impl Injector {
         }
         let machine = &world.machines[at];
         let member = machine.member();
+        let mut spared_nothing = false;
         if fault == Fault::BadTable {
             machine.engines.damage(self.random.next());
         } else {
-            let spare_last_sync = true;
+            // Damage of the last write is told from a write that never ended, as long as no power cut comes in between.
+            let spare_last_sync = self.random.chance(1, 2);
             let directory = Path::new(DATA_DIR);
             let flipped = machine
                 .disk
                 .flip_synced_bit(directory, spare_last_sync, |_| true);
+            spared_nothing = !spare_last_sync;
             world
                 .trace
                 .say(world.now, || format!("machine {at}: {flipped:?}"));
@@ -406,7 +409,7 @@ impl Injector {
             }
         }
         world.hosts[at].damaged = member;
-        match self.random.chance(2, 3) {
+        match spared_nothing || self.random.chance(2, 3) {
             true => world.die(at, Death::Killed),
             false => Ok(()),
         }

@@ -15,6 +15,22 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a member was removed while one that had just died was counted on",
     ),
     (1158, "an id was told before its admission was committed"),
+    (
+        65,
+        "a member damaged before everybody was upgraded could not be replaced, as its own old version stood in the way",
+    ),
+    (
+        407,
+        "two directories were told one member's id: a join that was asked again was accepted before it was committed",
+    ),
+    (
+        725,
+        "of the simulator: damage that nobody had met by the end was taken for a difference",
+    ),
+    (
+        20231,
+        "of a checker: a truncation that was not on disk was taken for what had been acknowledged",
+    ),
 ];
 
 fn judge(seed: u64) -> Report {

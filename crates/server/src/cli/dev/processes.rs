@@ -71,8 +71,15 @@ impl Plan {
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0);
-        if !self.join.is_empty() {
-            command.arg("--join").arg(self.join.join(","));
+        // A new one asks the founder alone: others that are being admitted themselves take its connection and cannot answer.
+        let known = self.directory.join("identity").exists();
+        let join = if known {
+            &self.join[..]
+        } else {
+            self.join.get(..1).unwrap_or_default()
+        };
+        if !join.is_empty() {
+            command.arg("--join").arg(join.join(","));
         }
         Ok(command)
     }

@@ -76,9 +76,11 @@ impl std::fmt::Debug for Notices {
 }
 
 /// The newest formats that this program reads. A cluster uses what all of its members read.
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 /// From this level on there are joint memberships, election priorities and replacements.
 pub const FEATURE_LEVEL_MEMBERSHIP: u32 = 2;
+/// From this level on there are commands of the second format: indexes whose documents expire.
+pub const FEATURE_LEVEL_COMMAND_FORMAT_2: u32 = 3;
 /// The level of a member that says none: the first.
 const FEATURE_LEVEL_FIRST: u32 = 1;
 

@@ -49,7 +49,9 @@ mod threads;
 mod tests;
 
 pub use announce::Announcement;
-pub use config::{Addresses, FEATURE_LEVEL, MemberContext, NodeConfig, Notices};
+pub use config::{
+    Addresses, FEATURE_LEVEL, FEATURE_LEVEL_COMMAND_FORMAT_2, MemberContext, NodeConfig, Notices,
+};
 pub use consensus::{
     Membership, MembershipChange, MembershipRefusal, NodeId, RoleName, Term, VOTERS_MAX,
 };

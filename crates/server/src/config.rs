@@ -30,6 +30,7 @@ pub(crate) struct ConfigFile {
     pub cache_mib: Option<u64>,
     pub snapshot_mib_per_second: Option<u64>,
     pub log_retained_mib: Option<u64>,
+    pub ttl_seconds: Option<u32>,
 }
 
 /// Why a configuration file cannot be used.

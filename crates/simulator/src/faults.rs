@@ -163,7 +163,7 @@ impl Plan {
             let each = |_| values[usize::from(!chance || random.chance(1, 2))];
             (0..MACHINES_MAX).map(each).collect()
         };
-        let mut feature_levels = drawn(old, [1, 2]);
+        let mut feature_levels = drawn(old, [1, node::FEATURE_LEVEL]);
         if old {
             // The oldest program founds: others let it in no more.
             feature_levels[0] = 1;

@@ -16,6 +16,7 @@ mod apply;
 pub mod catalog;
 pub mod command;
 mod error;
+mod expiry;
 pub mod keyspace;
 pub mod limits;
 mod machine;
@@ -33,6 +34,7 @@ pub use command::{
     WriteCommand,
 };
 pub use error::CommandError;
+pub use expiry::ExpiredBatch;
 pub use machine::{Applied, StateMachine};
 pub use reader::{CollectionCounts, DocumentScan, IndexVerification, Reader, Retained, Snapshot};
 pub use reply::{CatalogReply, IndexBuildProgress, Reply, StatementResult, WriteReply};

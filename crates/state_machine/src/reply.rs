@@ -23,6 +23,11 @@ pub enum Reply {
         /// Whether dropped data is left.
         more: bool,
     },
+    /// Of [`crate::Command::ExpireDocuments`].
+    DocumentsExpired {
+        /// Documents deleted.
+        deleted: u32,
+    },
     /// The command as a whole was refused; nothing changed.
     Failed(CommandError),
 }

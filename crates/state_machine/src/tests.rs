@@ -1,6 +1,7 @@
 //! Tests of the state machine as a whole.
 
 mod ddl;
+mod expiry;
 mod host;
 mod index_build;
 mod model;

@@ -44,6 +44,16 @@ pub(super) fn render(server: &Server) -> String {
             "Client connections over the limit.",
             &counters.connections_refused,
         ),
+        (
+            "cstore_expired_documents_total",
+            "Documents this member, leading, deleted because their time had passed.",
+            &server.expiry.deleted,
+        ),
+        (
+            "cstore_expiry_passes_total",
+            "Looks for expired documents.",
+            &server.expiry.passes,
+        ),
     ] {
         metric(&mut text, name, help, "counter", Counters::read(value));
     }

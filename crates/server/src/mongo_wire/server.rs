@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::budget::Budget;
 use super::connection;
 use super::cursors::Cursors;
+use super::expiry::Expiry;
 use super::fail_point::FailPoints;
 use super::topology::Topology;
 use crate::serve::Settings;
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     /// Present with `--enable-test-commands`.
     pub fail_points: Option<FailPoints>,
     pub counters: Counters,
+    /// Deletes what has expired; see [`super::expiry::run`].
+    pub expiry: Expiry,
     pub started: Instant,
     connections: Mutex<BTreeMap<i64, Weak<TcpStream>>>,
     next_connection: AtomicI64,
@@ -70,6 +73,7 @@ impl Server {
             budget: Budget::new(),
             fail_points: settings.enable_test_commands.then(FailPoints::new),
             counters: Counters::default(),
+            expiry: Expiry::new(settings.ttl_period),
             started: Instant::now(),
             connections: Mutex::new(BTreeMap::new()),
             next_connection: AtomicI64::new(1),

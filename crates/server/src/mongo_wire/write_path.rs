@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use node::ProposeOutcome;
+use node::{FEATURE_LEVEL_COMMAND_FORMAT_2, ProposeOutcome};
 use state_machine::plan::{Environment, Step, WriteOutcome, WritePlanner};
 use state_machine::query::{Interrupt, InterruptReason};
 use state_machine::{Command, Reply};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dispatch::Invocation;
-use super::failure::{Failure, RETRYABLE};
+use super::failure::{Code, Failure, RETRYABLE};
 use super::read_point;
 use super::server::{Server, wall_ms};
 
@@ -28,6 +28,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Proposes a command and returns the state machine's reply.
 pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply, Failure> {
+    check_format(server, command)?;
     let start = Instant::now();
     loop {
         match propose_once(server, command.encode()).await {
@@ -51,6 +52,25 @@ pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply,
             }
         }
     }
+}
+
+/// No member may meet a command that it does not read.
+fn check_format(server: &Server, command: &Command) -> Result<(), Failure> {
+    let needed = match command.format() {
+        0..=1 => return Ok(()),
+        _ => FEATURE_LEVEL_COMMAND_FORMAT_2,
+    };
+    let level = server.node.status().feature_level();
+    if level >= needed {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::CommandNotSupported,
+        format!(
+            "this needs feature level {needed} and a member has {level}: upgrade every member first (cstore status \
+             --json shows whose is the lowest)"
+        ),
+    ))
 }
 
 async fn propose_once(server: &Server, encoded: Vec<u8>) -> ProposeOutcome {
@@ -138,7 +158,7 @@ fn next_step(planner: &mut WritePlanner) -> Result<Step, Failure> {
 /// A reply of another command's kind: a defect, reported as such.
 pub(crate) fn unexpected(reply: &Reply) -> Failure {
     Failure::new(
-        super::failure::Code::InternalError,
+        Code::InternalError,
         format!("the state machine answered with {reply:?}, which does not belong to this command"),
     )
 }

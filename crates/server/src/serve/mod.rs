@@ -78,6 +78,9 @@ pub struct ServeArgs {
     /// Log kept for members that are away; one that misses more is sent the whole state [default: 512].
     #[arg(long, value_name = "MIB")]
     pub log_retained_mib: Option<u64>,
+    /// Time between two looks for documents that expire (indexes with expireAfterSeconds) [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    pub ttl_seconds: Option<u32>,
 }
 
 /// Runs a node until it is told to stop or fails; returns the process's exit code.

@@ -91,6 +91,7 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     mongo_wire::answer_members(&server);
     tokio::spawn(admin_http::serve(server.clone(), admins));
     tokio::spawn(sweep_cursors(server.clone()));
+    tokio::spawn(mongo_wire::expiry::run(server.clone()));
     let accepting = tokio::spawn(server.clone().accept(clients));
     let ended = wait_for_end(node.clone());
     let removed = removal(&node);

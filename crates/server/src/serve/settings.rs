@@ -5,9 +5,11 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::ServeArgs;
 use crate::config::{ConfigError, ConfigFile};
+use crate::mongo_wire::expiry;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:27017";
 const REPLICA_SET_DEFAULT: &str = "cstore";
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     pub cache_mib: Option<u64>,
     pub snapshot_mib_per_second: Option<u64>,
     pub log_retained_mib: Option<u64>,
+    /// Time between two looks for expired documents.
+    pub ttl_period: Duration,
 }
 
 /// Why flags and configuration do not make a node.
@@ -174,6 +178,12 @@ impl Settings {
                 .snapshot_mib_per_second
                 .or(file.snapshot_mib_per_second),
             log_retained_mib: args.log_retained_mib.or(file.log_retained_mib),
+            ttl_period: args
+                .ttl_seconds
+                .or(file.ttl_seconds)
+                .map_or(expiry::PERIOD_DEFAULT, |seconds| {
+                    Duration::from_secs(seconds.into())
+                }),
         };
         settings.check_limits()?;
         Ok(settings)
@@ -191,6 +201,7 @@ impl Settings {
         least("connections-max", self.connections_max as u64, 1)?;
         least("election-timeout-ms", self.election_timeout_ms, 20)?;
         least("heartbeat-ms", self.heartbeat_ms, 10)?;
+        least("ttl-seconds", self.ttl_period.as_secs(), 1)?;
         least(
             "snapshot-mib-per-second",
             self.snapshot_mib_per_second.unwrap_or(1),

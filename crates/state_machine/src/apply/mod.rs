@@ -5,6 +5,7 @@
 
 mod ddl;
 mod documents;
+mod expire;
 mod index_build;
 mod overlay;
 mod reclaim;
@@ -115,6 +116,11 @@ fn evaluate(
             limit,
         } => return sessions::expire(overlay, sessions, last_used_before_ms, &after, limit),
         Command::Reclaim { limit } => return reclaim::run(overlay, limit),
+        Command::ExpireDocuments {
+            index_id,
+            now_ms,
+            entries,
+        } => return expire::run(overlay, index_id, now_ms, &entries),
     };
     Ok(Reply::Catalog(reply))
 }

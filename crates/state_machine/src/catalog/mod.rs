@@ -6,6 +6,7 @@
 
 mod change;
 mod counters;
+mod expiry;
 mod names;
 mod record;
 mod spec;
@@ -26,7 +27,7 @@ pub use spec::describe;
 pub(crate) use change::new_collection;
 pub(crate) use counters::{CountersCell, CountsChange};
 pub(crate) use record::{damaged, encode_collection, encode_counts, encode_next_ids, load};
-pub(crate) use spec::{IndexRequest, Standing, duplicate_key, parse_index_spec};
+pub(crate) use spec::{IndexRequest, Standing, duplicate_key, needs_format_2, parse_index_spec};
 
 /// A database and a collection in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +85,8 @@ pub struct IndexEntry {
     pub sparse: bool,
     /// Not to be chosen by the planner.
     pub hidden: bool,
+    /// Documents are deleted so many seconds after the date in its one field; never negative.
+    pub expire_after_seconds: Option<i32>,
     /// Whether queries may use it.
     pub state: IndexState,
     /// Whether any document ever had an array along a field: one document may then have several entries, and bounds

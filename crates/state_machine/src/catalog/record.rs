@@ -7,7 +7,7 @@ use std::sync::Arc;
 use storage_engine::{Engine, StorageFault};
 
 use super::spec::parse_fields;
-use super::{Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace};
+use super::{Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, expiry};
 use crate::command::{DecodeError, Input, Output};
 use crate::keyspace;
 use crate::reader::CollectionCounts;
@@ -88,12 +88,14 @@ fn decode_index(input: &mut Input<'_>) -> Result<IndexEntry, DecodeError> {
     let name = input.str("index name")?.to_owned();
     let key = input.document("index key")?.to_owned();
     let fields = parse_fields(&key).map_err(|_| DecodeError::Damaged("index key"))?;
+    let spec = input.document("index specification")?.to_owned();
     Ok(IndexEntry {
         id,
         name,
         key,
         fields,
-        spec: input.document("index specification")?.to_owned(),
+        expire_after_seconds: expiry::of_specification(&spec),
+        spec,
         unique: input.bool("unique")?,
         sparse: input.bool("sparse")?,
         hidden: input.bool("hidden")?,

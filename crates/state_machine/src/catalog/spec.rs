@@ -7,13 +7,12 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use document::key_encoding::Direction;
 use document::path::Path;
 
-use super::{CollectionEntry, IndexEntry, IndexState, Namespace};
+use super::{CollectionEntry, IndexEntry, IndexState, Namespace, expiry};
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
 
 /// Options MongoDB knows and this version does not serve: refused by name, never ignored.
 const UNSUPPORTED: &[&str] = &[
-    "expireAfterSeconds",
     "partialFilterExpression",
     "collation",
     "storageEngine",
@@ -31,6 +30,16 @@ const UNSUPPORTED: &[&str] = &[
     "clustered",
 ];
 
+/// Options that came with the second format of `CreateIndexes`. A command of the first format that has one was refused by
+/// the members that applied it when it was new, and is refused for ever.
+const OF_FORMAT_2: &[&str] = &[expiry::OPTION];
+
+/// Whether `spec` asks for what members of the first command format refuse.
+pub(crate) fn needs_format_2(spec: &RawDocument) -> bool {
+    let mut names = spec.iter().flatten().map(|(name, _)| name);
+    names.any(|name| OF_FORMAT_2.contains(&name.as_str()))
+}
+
 /// A parsed specification.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct IndexRequest {
@@ -42,6 +51,8 @@ pub(crate) struct IndexRequest {
     pub(crate) hidden: bool,
     /// Shown again by `listIndexes`, without effect: no build blocks writes.
     pub(crate) background: Option<bool>,
+    /// Documents expire so long after the field's date.
+    pub(crate) expire_after_seconds: Option<i32>,
 }
 
 /// How a specification stands to the indexes there are.
@@ -59,6 +70,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     let mut name = None;
     let (mut unique, mut sparse, mut hidden) = (false, false, false);
     let mut background = None;
+    let mut expire_after_seconds = None;
     for element in spec {
         let (field, value) = element.map_err(document::DocumentError::from)?;
         match (field.as_str(), value) {
@@ -68,6 +80,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             ("sparse", value) => sparse = truth(value, "sparse")?,
             ("hidden", value) => hidden = truth(value, "hidden")?,
             ("background", value) => background = Some(truth(value, "background")?),
+            (expiry::OPTION, value) => expire_after_seconds = Some(expiry::parse_seconds(value)?),
             // The version is ours to choose; dropDups and ns are MongoDB's past.
             ("v" | "dropDups" | "ns", _) => {}
             (option, _) if UNSUPPORTED.contains(&option) => {
@@ -99,7 +112,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             "index names cannot be empty or contain the null character",
         ));
     }
-    Ok(IndexRequest {
+    let request = IndexRequest {
         name,
         key,
         fields,
@@ -107,7 +120,12 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         sparse,
         hidden,
         background,
-    })
+        expire_after_seconds,
+    };
+    if expire_after_seconds.is_some() {
+        expiry::check(request.fields.len(), request.is_id(), spec)?;
+    }
+    Ok(request)
 }
 
 fn missing(field: &str, spec: &RawDocument) -> CommandError {
@@ -118,7 +136,7 @@ fn missing(field: &str, spec: &RawDocument) -> CommandError {
     .into()
 }
 
-fn cannot_create(message: impl Into<String>) -> CommandError {
+pub(super) fn cannot_create(message: impl Into<String>) -> CommandError {
     CommandError::CannotCreateIndex {
         message: message.into(),
     }
@@ -211,6 +229,7 @@ impl IndexRequest {
             sparse: false,
             hidden: false,
             background: None,
+            expire_after_seconds: None,
         }
     }
 
@@ -237,6 +256,9 @@ impl IndexRequest {
         if let Some(background) = self.background {
             spec.append(cstr!("background"), background);
         }
+        if let Some(seconds) = self.expire_after_seconds {
+            spec.append(cstr!("expireAfterSeconds"), seconds);
+        }
         spec
     }
 
@@ -251,6 +273,7 @@ impl IndexRequest {
             unique: self.unique,
             sparse: self.sparse,
             hidden: self.hidden,
+            expire_after_seconds: self.expire_after_seconds,
             state,
             multikey: false,
         }
@@ -273,7 +296,10 @@ impl IndexRequest {
             let same_key = index.fields == self.fields;
             let same_options = index.unique == self.unique && index.sparse == self.sparse;
             match (index.name == self.name, same_key, same_options) {
-                (true, true, true) if index.hidden != self.hidden => {
+                (true, true, true)
+                    if index.hidden != self.hidden
+                        || index.expire_after_seconds != self.expire_after_seconds =>
+                {
                     return Err(CommandError::IndexOptionsConflict {
                         message: format!(
                             "An equivalent index already exists with the same name but different options. Requested \

@@ -3,6 +3,9 @@
 //!
 //! A decoder of version n reads versions up to n. Fields are added at the end of a kind under a new version; numbers of
 //! kinds are never reused. Decoding checks lengths and frames, never panics, and allocates no more than the input has.
+//!
+//! A command is written in the oldest version that can hold it ([`Command::format`]): a newer one is proposed only when
+//! every member reads it.
 
 use bson::RawBson;
 
@@ -11,8 +14,8 @@ use super::{
     Command, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert, WriteCommand,
 };
 
-/// The version this build writes.
-const VERSION: u8 = 1;
+/// The newest version this build reads and writes.
+const VERSION: u8 = 2;
 
 mod kind {
     pub(super) const WRITE: u8 = 1;
@@ -26,6 +29,8 @@ mod kind {
     pub(super) const DROP_INDEXES: u8 = 9;
     pub(super) const EXPIRE_SESSIONS: u8 = 10;
     pub(super) const RECLAIM: u8 = 11;
+    /// From version 2 on.
+    pub(super) const EXPIRE_DOCUMENTS: u8 = 12;
 }
 
 mod operation {
@@ -38,7 +43,7 @@ impl Command {
     /// The command's bytes; the first one is the format version.
     pub fn encode(&self) -> Vec<u8> {
         let mut output = Output::with_capacity(256);
-        output.u8(VERSION);
+        output.u8(self.format());
         match self {
             Command::Write(write) => encode_write(&mut output, write),
             Command::CreateCollection { namespace, options } => {
@@ -97,6 +102,17 @@ impl Command {
                 output.u8(kind::RECLAIM);
                 output.u32(*limit);
             }
+            Command::ExpireDocuments {
+                index_id,
+                now_ms,
+                entries,
+            } => {
+                output.u8(kind::EXPIRE_DOCUMENTS);
+                output.u32(*index_id);
+                output.i64(*now_ms);
+                output.count(entries.len());
+                entries.iter().for_each(|entry| output.bytes(entry));
+            }
         }
         output.bytes
     }
@@ -123,6 +139,10 @@ impl Command {
         let kind = input.u8("kind")?;
         let command = decode_kind(&mut input, kind)?;
         input.finish()?;
+        // Members that knew version 1 only refused it: so must everybody, whenever it is applied.
+        if command.format() > version {
+            return Err(DecodeError::NewerContent(version));
+        }
         Ok(command)
     }
 }
@@ -167,6 +187,16 @@ fn decode_kind(input: &mut Input<'_>, kind: u8) -> Result<Command, DecodeError> 
         },
         kind::RECLAIM => Command::Reclaim {
             limit: input.u32("limit")?,
+        },
+        kind::EXPIRE_DOCUMENTS => Command::ExpireDocuments {
+            index_id: input.u32("index id")?,
+            now_ms: input.i64("time")?,
+            entries: {
+                let count = input.count(4, "entries")?;
+                (0..count)
+                    .map(|_| Ok(input.bytes("entry")?.to_vec()))
+                    .collect::<Result<_, DecodeError>>()?
+            },
         },
         value => {
             return Err(DecodeError::UnknownValue {

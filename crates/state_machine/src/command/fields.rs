@@ -13,6 +13,9 @@ pub enum DecodeError {
     /// Written by a newer version.
     #[error("format version {0} is newer than this member reads; upgrade it")]
     Version(u8),
+    /// It holds what came only with a later version than its own.
+    #[error("format version {0} does not have what it holds")]
+    NewerContent(u8),
     /// The input ends inside a field.
     #[error("ends inside {0}")]
     Truncated(&'static str),

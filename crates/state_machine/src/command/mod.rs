@@ -8,7 +8,7 @@ mod tests;
 
 use bson::{Bson, RawBson, RawDocumentBuf};
 
-use crate::catalog::Namespace;
+use crate::catalog::{Namespace, needs_format_2};
 
 pub use fields::DecodeError;
 pub(crate) use fields::{Input, Output};
@@ -188,4 +188,28 @@ pub enum Command {
         /// Keys at most.
         limit: u32,
     },
+    /// Delete documents whose date in an index with `expireAfterSeconds` has passed.
+    ExpireDocuments {
+        /// Which index.
+        index_id: u32,
+        /// The time by which they have expired, milliseconds since the epoch.
+        now_ms: i64,
+        /// Entries of the index, without its prefix: those that have gone or do not expire by then are passed over.
+        entries: Vec<Vec<u8>>,
+    },
+}
+
+impl Command {
+    /// The format this is written in: the first, unless it holds what members of that one would refuse or not read.
+    pub fn format(&self) -> u8 {
+        match self {
+            Command::ExpireDocuments { .. } => 2,
+            Command::CreateIndexes { specs, .. }
+                if specs.iter().any(|spec| needs_format_2(spec)) =>
+            {
+                2
+            }
+            _ => 1,
+        }
+    }
 }

@@ -145,6 +145,8 @@ fn command() -> impl Strategy<Value = Command> {
             }
         ),
         1 => any::<u32>().prop_map(|limit| Command::Reclaim { limit }),
+        1 => (any::<u32>(), any::<i64>(), prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..4))
+            .prop_map(|(index_id, now_ms, entries)| Command::ExpireDocuments { index_id, now_ms, entries }),
     ]
 }
 
@@ -182,9 +184,31 @@ proptest! {
 #[test]
 fn a_newer_version_is_told_apart_from_damage() {
     let mut bytes = Command::Reclaim { limit: 1 }.encode();
-    bytes[0] = 2;
-    assert_eq!(Command::decode(&bytes), Err(DecodeError::Version(2)));
+    bytes[0] = 3;
+    assert_eq!(Command::decode(&bytes), Err(DecodeError::Version(3)));
     bytes[0] = 1;
     bytes.push(0);
     assert_eq!(Command::decode(&bytes), Err(DecodeError::TrailingBytes(1)));
+}
+
+/// Members that read only the first format must be able to read whatever they can do.
+#[test]
+fn a_command_is_written_in_the_oldest_format_that_holds_it() {
+    let index = |options: Document| {
+        let mut spec = doc! { "key": { "at": 1 }, "name": "at" };
+        spec.extend(options);
+        Command::CreateIndexes {
+            namespace: Namespace::new("d", "c"),
+            specs: vec![RawDocumentBuf::try_from(&spec).expect("it can be encoded")],
+        }
+    };
+    assert_eq!(index(doc! { "unique": true }).encode()[0], 1);
+    assert_eq!(Command::Reclaim { limit: 1 }.encode()[0], 1);
+    let expiring = index(doc! { "expireAfterSeconds": 5 });
+    let mut bytes = expiring.encode();
+    assert_eq!(bytes[0], 2);
+    assert_eq!(Command::decode(&bytes), Ok(expiring));
+    // What members of the first format refused stays refused when a newer one replays the log.
+    bytes[0] = 1;
+    assert_eq!(Command::decode(&bytes), Err(DecodeError::NewerContent(1)));
 }

@@ -241,11 +241,6 @@ fn what_is_not_supported_is_refused_by_name() {
         (doc! { "$**": 1 }, doc! {}, "wildcard"),
         (
             doc! { "a": 1 },
-            doc! { "expireAfterSeconds": 5 },
-            "expireAfterSeconds",
-        ),
-        (
-            doc! { "a": 1 },
             doc! { "partialFilterExpression": {} },
             "partialFilterExpression",
         ),

@@ -1,5 +1,7 @@
 //! `getParameter`: the few parameters that clients ask for.
 
+use std::time::Duration;
+
 use bson::raw::RawBsonRef;
 
 use super::{Command, Running};
@@ -21,7 +23,14 @@ const NAMES: &[&str] = &[
     "requireApiVersion",
     "transactionLifetimeLimitSeconds",
     "localLogicalSessionTimeoutMinutes",
+    "ttlMonitorEnabled",
+    "ttlMonitorSleepSecs",
 ];
+
+/// A period as parameters show it.
+pub(super) fn seconds(period: Duration) -> i32 {
+    i32::try_from(period.as_secs()).unwrap_or(i32::MAX)
+}
 
 fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
@@ -57,6 +66,8 @@ fn write(server: &Server, name: &str, fields: &mut DocumentWriter) {
             fields.end();
         }
         "requireApiVersion" => fields.bool(name, false),
+        "ttlMonitorEnabled" => fields.bool(name, server.expiry.pace().enabled),
+        "ttlMonitorSleepSecs" => fields.i32(name, seconds(server.expiry.pace().period)),
         "transactionLifetimeLimitSeconds" => fields.i32(name, 60),
         _ => fields.i32(name, crate::mongo_wire::limits::SESSION_TIMEOUT_MINUTES),
     }

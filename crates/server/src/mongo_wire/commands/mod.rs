@@ -43,6 +43,7 @@ mod repl_set_get_status;
 mod repl_set_step_down;
 mod server_status;
 mod sessions;
+mod set_parameter;
 mod unsupported;
 mod update;
 mod validate;
@@ -153,6 +154,7 @@ static COMMANDS: &[&Command] = &[
     &repl_set_get_status::COMMAND,
     &repl_set_step_down::COMMAND,
     &server_status::COMMAND,
+    &set_parameter::COMMAND,
     &validate::COMMAND,
     &whats_my_uri::COMMAND,
     &unsupported::COMMIT_TRANSACTION,

@@ -81,6 +81,11 @@ fn write_counters(server: &Server, fields: &mut DocumentWriter) {
     fields.i64("total", server.cursors.count() as i64);
     fields.end();
     fields.end();
+    fields.begin_document("ttl");
+    fields.i64("deletedDocuments", read(&server.expiry.deleted));
+    fields.i64("passes", read(&server.expiry.passes));
+    fields.i64("subPasses", read(&server.expiry.rounds));
+    fields.end();
     fields.end();
 }
 

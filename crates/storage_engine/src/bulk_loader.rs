@@ -12,7 +12,7 @@ use lsm_tree::{
 use platform::{Disk, OsDisk};
 
 use crate::fault::FaultContext;
-use crate::lsm::maintenance::Gate;
+use crate::lsm::compaction::Gate;
 use crate::lsm::{BULK_VERSION, MARKER_KEY, marker, open_tree};
 use crate::{StorageFault, Version};
 

@@ -45,6 +45,12 @@ pub trait Engine: Send + Sync + 'static {
     /// the later ones are kept. Never goes back.
     fn set_oldest_reader(&self, version: Version);
 
+    /// Sorted runs of recent writes that are not merged yet: when they grow in number, writes come in faster than they can be
+    /// merged, and reads have to look into each.
+    fn runs_waiting(&self) -> u64 {
+        0
+    }
+
     /// Sizes and counts for metrics.
     fn stats(&self) -> EngineStats;
 }
@@ -66,10 +72,20 @@ pub struct EngineStats {
     pub disk_bytes: u64,
     /// Bytes of blocks in the cache.
     pub cache_bytes: u64,
+    /// Bytes of tables' indexes and filters that are always in memory.
+    pub table_memory_bytes: u64,
+    /// Entries in tables, deletions included.
+    pub entries: u64,
+    /// About how many of them nobody can see any more.
+    pub garbage_entries: u64,
     /// Flushes since the start.
     pub flushes: u64,
     /// Compactions that did something since the start.
     pub compactions: u64,
+    /// Bytes that flushes have written since the start.
+    pub flushed_bytes: u64,
+    /// Bytes that compactions have written since the start.
+    pub compacted_bytes: u64,
     /// The highest version on disk.
     pub durable_version: Option<Version>,
 }

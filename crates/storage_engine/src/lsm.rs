@@ -27,12 +27,17 @@ use parking_lot::Mutex;
 use crate::engine::{Batch, Engine, EngineStats, RangeIterator, Version};
 use crate::fault::FaultContext;
 use crate::integrity;
-use crate::lsm::maintenance::{Gate, GateFilter, Maintenance};
+use crate::lsm::compaction::{Gate, GateFilter};
+use crate::lsm::garbage::Garbage;
+use crate::lsm::maintenance::Maintenance;
 use crate::lsm::scan::{MergeScan, is_void};
 use crate::lsm::view::{Memtables, View, Views};
 use crate::{Slice, StorageFault};
 
+pub(crate) mod compaction;
+pub(crate) mod garbage;
 pub(crate) mod maintenance;
+pub(crate) mod pace;
 pub(crate) mod scan;
 pub(crate) mod view;
 
@@ -61,10 +66,10 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            memtable_bytes: 16 << 20,
+            memtable_bytes: 8 << 20,
             cache_bytes: 32 << 20,
             level_0_tables_max: 6,
-            table_bytes: 32 << 20,
+            table_bytes: 16 << 20,
             on_flushed: Box::new(|_| {}),
             on_fault: Box::new(|_| {}),
         }
@@ -88,6 +93,7 @@ pub(crate) struct Shared {
     pub views: Views,
     pub maintenance: Maintenance,
     pub gate: Arc<Gate>,
+    pub garbage: Mutex<Garbage>,
     pub options: Options,
     /// The damaged file, once looked for.
     pub located: OnceLock<Option<String>>,
@@ -150,6 +156,7 @@ impl LsmEngine {
             views: Views::new(view),
             maintenance: Maintenance::default(),
             gate,
+            garbage: Mutex::default(),
             options,
             located: OnceLock::new(),
             writer: Mutex::new(Writer {
@@ -157,6 +164,7 @@ impl LsmEngine {
                 memtables,
             }),
         });
+        shared.gate.serve(&shared);
         let threads = maintenance::start(&shared).map_err(|e| context.io("start threads", e))?;
         Ok(Arc::new(Self { shared, threads }))
     }
@@ -167,8 +175,7 @@ impl LsmEngine {
 
     /// Merges all tables into one sorted run, dropping what no reader needs. Blocks; for tools and tests.
     pub fn compact_all(&self) -> Result<(), StorageFault> {
-        maintenance::compact_all(&self.shared)
-            .map_err(|error| self.context().tree("compact", error))
+        compaction::compact_all(&self.shared).map_err(|error| self.context().tree("compact", error))
     }
 }
 
@@ -313,9 +320,15 @@ impl Engine for LsmEngine {
         self.shared.maintenance.raise_oldest_reader(version);
     }
 
+    fn runs_waiting(&self) -> u64 {
+        let view = self.shared.views.current();
+        (view.sealed.len() + view.tables.level_0_runs) as u64
+    }
+
     fn stats(&self) -> EngineStats {
         let view = self.shared.views.current();
-        let (flushes, compactions) = self.shared.maintenance.counts();
+        let done = self.shared.maintenance.done();
+        let garbage = self.shared.garbage.lock().entries(&view.tables);
         EngineStats {
             memtable_bytes: view.active.size(),
             sealed_memtables: view.sealed.len() as u64,
@@ -328,8 +341,13 @@ impl Engine for LsmEngine {
             level_0_runs: view.tables.level_0_runs as u64,
             disk_bytes: view.tables.disk_bytes,
             cache_bytes: self.shared.cache.size(),
-            flushes,
-            compactions,
+            table_memory_bytes: view.tables.memory_bytes,
+            entries: view.tables.entries,
+            garbage_entries: garbage,
+            flushes: done.flushes,
+            compactions: done.compactions,
+            flushed_bytes: done.flushed_bytes,
+            compacted_bytes: done.compacted_bytes,
             durable_version: view.durable,
         }
     }

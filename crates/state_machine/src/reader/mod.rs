@@ -15,7 +15,7 @@ pub use verify::IndexVerification;
 
 use std::sync::Arc;
 
-use storage_engine::StorageFault;
+use storage_engine::{EngineStats, StorageFault};
 
 use crate::command::Command;
 
@@ -59,6 +59,22 @@ impl Reader {
     /// anything is applied.
     pub fn retain(&self, index: u64) -> Retained {
         Retained::new(&self.shared, index)
+    }
+
+    /// Gives up the versions that stay readable for a while though no snapshot shows them: for a time when nothing is
+    /// written, which would otherwise make them old.
+    pub fn release_old_versions(&self) {
+        self.shared.release_all_old_versions();
+    }
+
+    /// Sizes and counts of the engine under it.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.shared.engine.stats()
+    }
+
+    /// Sorted runs of recent writes that the engine has not merged yet.
+    pub fn runs_waiting(&self) -> u64 {
+        self.shared.engine.runs_waiting()
     }
 
     /// Work that the leader should propose when it has nothing better to do: the next step of an index build, or the

@@ -56,8 +56,17 @@ impl Shared {
 
     /// Lets the engine drop what neither a snapshot nor the readable window needs. Called by the apply thread.
     pub(crate) fn release_old_versions(&self, applied: u64) {
+        self.release_before(applied.saturating_sub(READABLE_WINDOW));
+    }
+
+    /// Lets the engine drop what no snapshot below the applied index needs.
+    pub(crate) fn release_all_old_versions(&self) {
+        let published = self.published.read();
+        self.release_before(published.index);
+    }
+
+    fn release_before(&self, window: u64) {
         let mut registry = self.registry.lock();
-        let window = applied.saturating_sub(READABLE_WINDOW);
         let oldest = match registry.readers.first_key_value() {
             Some((version, _)) => window.min(*version),
             None => window,

@@ -136,6 +136,17 @@ fn old_versions_go_unless_a_snapshot_needs_them() {
     }
     assert!(reader.snapshot_at(1).expect("sound").is_none());
     assert!(reader.snapshot_at(10_480).expect("sound").is_some());
+    let held = reader
+        .snapshot_at(15_000)
+        .expect("sound")
+        .expect("readable");
+    reader.release_old_versions();
+    assert!(reader.snapshot_at(14_999).expect("sound").is_none());
+    assert!(reader.snapshot_at(15_000).expect("sound").is_some());
+    drop(held);
+    reader.release_old_versions();
+    assert!(reader.snapshot_at(20_479).expect("sound").is_none());
+    assert!(reader.snapshot_at(20_480).expect("sound").is_some());
     assert_eq!(host.documents().len(), 1);
 }
 

@@ -1,15 +1,12 @@
-//! Flush and compaction, each on a thread of its own, so that a long compaction never holds back durability.
-//! Compaction runs at a lower scheduling priority and gives way to a pending stop.
+//! The engine's threads and what they tell each other; the flush of memtables, and the verification of tables.
+//!
+//! Flush and compaction each have a thread of their own, so that a long compaction never holds back durability.
 
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lsm_tree::compaction::filter::Context;
-use lsm_tree::compaction::{CompactionFilter, Factory, ItemAccessor, Leveled, Verdict};
 use lsm_tree::{AbstractTree, InternalValue};
 use parking_lot::{Condvar, Mutex};
 
@@ -17,19 +14,18 @@ use crate::StorageFault;
 use crate::engine::Version;
 use crate::fault::FaultContext;
 use crate::integrity::{self, Listed};
-use crate::lsm::Shared;
+use crate::lsm::compaction::{COMPACTION_NICENESS, DROP_NOTHING, run_compactions};
+use crate::lsm::garbage::Sampler;
+use crate::lsm::pace::Pace;
 use crate::lsm::view::{Retired, Sealed};
+use crate::lsm::{MARKER_KEY, Shared};
 
-/// Watermark that drops nothing: no version is below it (they start at 1), and yet `lsm-tree` retires its
-/// replaced lists, which it never does at 0.
-const DROP_NOTHING: Version = 1;
-/// How much further (in level-0 tables) compaction waits for old readers to finish, to drop what they hold.
-const PATIENCE: usize = 2;
-const COMPACTION_NICENESS: i32 = 3;
 /// Pause after each MiB that is verified: 50 MiB/s at most.
 const VERIFY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a damaged file is looked for before the fault is told without its name.
 pub(crate) const LOCATE_BUDGET: Duration = Duration::from_secs(1);
+/// A flush rests so many times less than compaction: what it has not written yet is to be applied again after a crash.
+const FLUSH_HURRY: u32 = 2;
 /// How soon a thread looks again whether what it replaced can be freed.
 const FREE_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -42,16 +38,24 @@ pub(crate) struct Maintenance {
 
 #[derive(Default)]
 pub(super) struct State {
-    stopping: bool,
+    pub(super) stopping: bool,
     /// The first failure, in words; both threads end after it.
     fault: Option<String>,
     flush_wanted: bool,
-    compaction_wanted: bool,
+    pub(super) compaction_wanted: bool,
     /// Compaction waits until readers have moved past this version.
-    compaction_awaits: Option<Version>,
-    oldest_reader: Version,
-    flushes: u64,
-    pub(super) compactions: u64,
+    pub(super) compaction_awaits: Option<Version>,
+    pub(super) oldest_reader: Version,
+    pub(super) done: Done,
+}
+
+/// What was done since the start.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Done {
+    pub flushes: u64,
+    pub compactions: u64,
+    pub flushed_bytes: u64,
+    pub compacted_bytes: u64,
 }
 
 impl Maintenance {
@@ -78,9 +82,8 @@ impl Maintenance {
         }
     }
 
-    pub fn counts(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        (state.flushes, state.compactions)
+    pub fn done(&self) -> Done {
+        self.state.lock().done
     }
 
     /// Waits until `flushed` holds; returns the fault that prevents it.
@@ -99,7 +102,11 @@ impl Maintenance {
     }
 
     /// Waits for work of one kind, freeing what was retired meanwhile; false when the thread must end.
-    fn wait_for(&self, retired: &mut Retired, wanted: impl Fn(&mut State) -> &mut bool) -> bool {
+    pub(super) fn wait_for(
+        &self,
+        retired: &mut Retired,
+        wanted: impl Fn(&mut State) -> &mut bool,
+    ) -> bool {
         loop {
             let all_freed = retired.free();
             let mut state = self.state.lock();
@@ -118,7 +125,7 @@ impl Maintenance {
     }
 
     /// Waits a moment; false when the engine is closing.
-    fn pace(&self, pause: Duration) -> bool {
+    pub(super) fn pace(&self, pause: Duration) -> bool {
         let mut state = self.state.lock();
         if !state.stopping {
             self.changed.wait_for(&mut state, pause);
@@ -239,7 +246,7 @@ fn run_flushes(shared: &Shared) {
             drop(oldest.memtable);
             retired.free();
             let mut state = shared.maintenance.state.lock();
-            state.flushes += 1;
+            state.done.flushes += 1;
             state.compaction_wanted = true;
             let stopping = state.stopping;
             drop(state);
@@ -254,10 +261,30 @@ fn run_flushes(shared: &Shared) {
 
 fn flush(shared: &Shared, sealed: &Sealed, retired: &mut Retired) -> lsm_tree::Result<()> {
     let oldest_reader = shared.maintenance.state.lock().oldest_reader;
-    let entries = NeededVersions::new(sealed.memtable.iter(), oldest_reader);
-    let Some((tables, _)) = shared.tree.flush_to_tables(entries.map(Ok))? else {
+    let mut pace = Pace::new(&shared.dir, shared.tree.next_table_id());
+    let mut sampler = Sampler::default();
+    let tables = shared.views.current().tables.clone();
+    let entries = NeededVersions::new(sealed.memtable.iter(), oldest_reader).map(|entry| {
+        let key = &entry.key.user_key;
+        let bytes = key.len() + entry.value.len();
+        if let Some(rest) = pace.entry(bytes as u64, || shared.tree.next_table_id()) {
+            // More memtables wait: they hold memory, and replay after a crash would take longer.
+            if shared.views.current().sealed.len() == 1 {
+                shared.maintenance.pace(rest / FLUSH_HURRY);
+            }
+            pace.go_on();
+        }
+        if key[..] != MARKER_KEY {
+            sampler.flushed(key, |key| tables.get(key, Version::MAX));
+        }
+        Ok(entry)
+    });
+    let Some((tables, _)) = shared.tree.flush_to_tables(entries)? else {
         return Err(lsm_tree::Error::Unrecoverable);
     };
+    let superseded = sampler.superseded()?;
+    let written: u64 = tables.iter().map(|table| table.metadata.file_size).sum();
+    shared.maintenance.state.lock().done.flushed_bytes += written;
     let replaced = {
         // Until the view names them durable, too: a compaction that took them by the older durable version would drop
         // what readers between the two versions still see.
@@ -269,6 +296,7 @@ fn flush(shared: &Shared, sealed: &Sealed, retired: &mut Retired) -> lsm_tree::R
         shared.views.refresh(&shared.tree, Some(sealed))
     };
     retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
+    shared.garbage.lock().superseded(superseded);
     Ok(())
 }
 
@@ -305,182 +333,5 @@ impl<I: Iterator<Item = InternalValue>> Iterator for NeededVersions<I> {
             }
             return Some(entry);
         }
-    }
-}
-
-fn run_compactions(shared: &Shared) {
-    // Where the system refuses, compaction competes as an equal.
-    let _ = platform::lower_thread_priority(COMPACTION_NICENESS);
-    let mut retired = Retired::default();
-    while shared
-        .maintenance
-        .wait_for(&mut retired, |state| &mut state.compaction_wanted)
-    {
-        loop {
-            match compact(shared, &mut retired) {
-                Ok(true) => {
-                    shared.maintenance.state.lock().compactions += 1;
-                    shared.maintenance.changed.notify_all();
-                }
-                Ok(false) => break,
-                Err(error) => {
-                    report(shared, "compact", error);
-                    return;
-                }
-            }
-            if shared.maintenance.state.lock().stopping {
-                return;
-            }
-        }
-    }
-}
-
-/// The watermark for a compaction of everything durable now, or `None` to wait for readers. Called while
-/// the gate keeps new tables out.
-fn watermark(shared: &Shared, patient: bool) -> Option<Version> {
-    let view = shared.views.current();
-    let durable = view.durable.unwrap_or(0);
-    let mut state = shared.maintenance.state.lock();
-    if state.oldest_reader >= durable {
-        return Some(durable.saturating_add(1));
-    }
-    let threshold = usize::from(shared.options.level_0_tables_max);
-    if patient && view.tables.level_0_runs < threshold * PATIENCE {
-        state.compaction_awaits = Some(durable);
-        return None;
-    }
-    Some(DROP_NOTHING)
-}
-
-/// Does one step of leveled compaction; false when there is nothing to do (now).
-fn compact(shared: &Shared, retired: &mut Retired) -> lsm_tree::Result<bool> {
-    let options = &shared.options;
-    let strategy = Leveled::default()
-        .with_l0_threshold(options.level_0_tables_max)
-        .with_table_target_size(options.table_bytes);
-    let _compacting = shared.gate.compacting.lock();
-    let choosing = shared.gate.choose();
-    let Some(watermark) = watermark(shared, true) else {
-        return Ok(false);
-    };
-    let before = shared.tree.current_version().id();
-    shared.list_numbers.set(0);
-    shared.tree.compact(Arc::new(strategy), watermark)?;
-    drop(choosing);
-    if shared.tree.current_version().id() == before {
-        return Ok(false);
-    }
-    retired.add(shared.views.refresh(&shared.tree, None), None);
-    Ok(true)
-}
-
-/// Merges all tables into the last level.
-pub(crate) fn compact_all(shared: &Shared) -> lsm_tree::Result<()> {
-    let _compacting = shared.gate.compacting.lock();
-    let choosing = shared.gate.choose();
-    let watermark = watermark(shared, false).unwrap_or(DROP_NOTHING);
-    shared.list_numbers.set(0);
-    shared
-        .tree
-        .major_compact(shared.options.table_bytes, watermark)?;
-    drop(choosing);
-    shared.views.refresh(&shared.tree, None);
-    Ok(())
-}
-
-/// Keeps new tables out from when a compaction's watermark is computed until its inputs are chosen: a table
-/// slipping in between could hold versions that readers below them still need.
-#[derive(Default)]
-pub(crate) struct Gate {
-    /// Held throughout a compaction: one at a time.
-    compacting: Mutex<()>,
-    state: Mutex<GateState>,
-    changed: Condvar,
-    stopping: AtomicBool,
-}
-
-#[derive(Default)]
-struct GateState {
-    /// A compaction is between watermark and choice.
-    choosing: bool,
-    registering: bool,
-}
-
-impl Gate {
-    /// Ends the running compaction with an error at its next entry.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    fn choose(&self) -> Choosing<'_> {
-        let mut state = self.state.lock();
-        while state.registering {
-            self.changed.wait(&mut state);
-        }
-        state.choosing = true;
-        Choosing(self)
-    }
-
-    fn chosen(&self) {
-        self.state.lock().choosing = false;
-        self.changed.notify_all();
-    }
-
-    fn register(&self) -> Registering<'_> {
-        let mut state = self.state.lock();
-        while state.choosing {
-            self.changed.wait(&mut state);
-        }
-        state.registering = true;
-        Registering(self)
-    }
-}
-
-struct Choosing<'a>(&'a Gate);
-
-impl Drop for Choosing<'_> {
-    fn drop(&mut self) {
-        self.0.chosen();
-    }
-}
-
-struct Registering<'a>(&'a Gate);
-
-impl Drop for Registering<'_> {
-    fn drop(&mut self) {
-        self.0.state.lock().registering = false;
-        self.0.changed.notify_all();
-    }
-}
-
-/// `lsm-tree` makes a filter once it has chosen its inputs, and shows it every entry: that opens the gate
-/// and lets a stop interrupt a compaction. Nothing is filtered.
-pub(crate) struct GateFilter(AssertUnwindSafe<Arc<Gate>>);
-
-impl GateFilter {
-    pub fn new(gate: Arc<Gate>) -> Self {
-        Self(AssertUnwindSafe(gate))
-    }
-}
-
-impl Factory for GateFilter {
-    fn name(&self) -> &str {
-        "gate"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        self.0.chosen();
-        Box::new(StopFilter(Arc::clone(&self.0)))
-    }
-}
-
-struct StopFilter(Arc<Gate>);
-
-impl CompactionFilter for StopFilter {
-    fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
-        if self.0.stopping.load(Ordering::Relaxed) {
-            return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
-        }
-        Ok(Verdict::Keep)
     }
 }

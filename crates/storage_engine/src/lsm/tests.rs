@@ -441,7 +441,7 @@ fn compaction_waits_for_old_readers_and_resumes_when_they_are_gone() {
     );
     engine.set_oldest_reader(3);
     let mut state = engine.shared.maintenance.state.lock();
-    while state.compactions == 0 {
+    while state.done.compactions == 0 {
         engine.shared.maintenance.changed.wait(&mut state);
     }
 }
@@ -492,4 +492,64 @@ fn a_failing_flush_is_reported_once_and_stops_the_engine() {
     assert!(receiver.recv().is_ok());
     assert_eq!(engine.get(b"key", 1).unwrap().unwrap().to_vec(), b"1");
     assert_eq!(engine.durable_version(), None);
+}
+
+/// What is deleted or overwritten gives its space back: nobody has to ask for it, and nothing is written in the end.
+#[test]
+fn space_of_deleted_and_overwritten_values_comes_back_by_itself() {
+    const KEYS: u64 = 4_000;
+    let key = |number: u64| number.to_be_bytes().to_vec();
+    for deleting in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            memtable_bytes: 64 << 10,
+            table_bytes: 64 << 10,
+            ..small_options()
+        };
+        let engine = LsmEngine::open(directory.path(), options).unwrap();
+        let mut version = 0;
+        let mut apply = |numbers: std::ops::Range<u64>, seed: Option<u64>| {
+            for number in numbers {
+                version += 1;
+                // Values that do not compress.
+                let value = seed.map(|seed| {
+                    let words = (0..25_u64).map(|word| (number ^ seed).wrapping_add(word << 32));
+                    let mixed = words.map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    mixed.flat_map(u64::to_le_bytes).collect::<Vec<u8>>()
+                });
+                engine.write(version, &[(key(number), value)]);
+                if engine.wants_rotation() {
+                    engine.rotate();
+                }
+            }
+            engine.flush_all().unwrap();
+            engine.set_oldest_reader(version);
+            version
+        };
+        apply(0..KEYS, Some(1));
+        let full = engine.stats().disk_bytes;
+        let live_bytes = if deleting {
+            apply(0..KEYS * 9 / 10, None);
+            full / 10
+        } else {
+            for seed in 2..5 {
+                apply(0..KEYS, Some(seed));
+            }
+            full
+        };
+        let newest = engine.durable_version().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let stats = engine.stats();
+            if stats.disk_bytes * 2 <= live_bytes * 5 {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{stats:?}");
+            std::thread::yield_now();
+        }
+        let left = if deleting { KEYS / 10 } else { KEYS };
+        assert_eq!(all(&*engine, newest).len() as u64, left);
+        let stats = engine.stats();
+        assert!(stats.flushed_bytes > 0 && stats.compacted_bytes > 0);
+    }
 }

@@ -1,11 +1,12 @@
 //! What a read sees: the memtables and tables of one moment, immutable but for inserts into the active
 //! memtable, which carry versions that no reader names yet.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use lsm_tree::table::filter::standard_bloom::Builder as BloomHash;
-use lsm_tree::{AbstractTree, InternalValue, KvPair, Memtable, Slice, Tree};
+use lsm_tree::{AbstractTree, InternalValue, KvPair, Memtable, Slice, Table, Tree};
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::Version;
@@ -24,6 +25,10 @@ pub(crate) struct Tables {
     pub tables: usize,
     pub level_0_runs: usize,
     pub disk_bytes: u64,
+    pub entries: u64,
+    pub tombstones: u64,
+    /// Of what tables keep in memory outside the cache.
+    pub memory_bytes: u64,
 }
 
 impl Tables {
@@ -32,6 +37,10 @@ impl Tables {
         let tables = tree.current_version();
         let level_0_runs = tables.l0().run_count();
         let (count, disk_bytes) = (tables.table_count(), tree.disk_space());
+        let entries = tables.iter_tables().map(|it| it.metadata.item_count).sum();
+        let tombstones = tables.iter_tables().map(|it| it.tombstone_count()).sum();
+        let pinned = |table: &Table| table.pinned_filter_size() + table.pinned_block_index_size();
+        let memory_bytes = tables.iter_tables().map(|it| pinned(it) as u64).sum();
         let get = move |key: &[u8], below: u64| {
             let hash = BloomHash::get_hash(key);
             for run in tables.iter_levels().flat_map(|level| level.iter()) {
@@ -54,6 +63,9 @@ impl Tables {
             tables: count,
             level_0_runs,
             disk_bytes,
+            entries,
+            tombstones,
+            memory_bytes,
         }
     }
 
@@ -180,12 +192,17 @@ impl Views {
     }
 }
 
+/// Replaced tables whose files may wait to be deleted.
+const TABLES_KEPT_MAX: usize = 8;
+
 /// What was replaced and may still be in use. Freeing a memtable or deleting tables takes milliseconds, and
 /// whoever lets go last pays: that must be a maintenance thread, never a reader or the writer.
 #[derive(Default)]
 pub(crate) struct Retired {
     views: Vec<Arc<View>>,
     memtables: Vec<Arc<Memtable>>,
+    /// Merged into others: letting go of one deletes its file.
+    tables: VecDeque<Table>,
 }
 
 impl Retired {
@@ -194,12 +211,23 @@ impl Retired {
         self.memtables.extend(memtable);
     }
 
-    /// Frees what nobody else holds; true if nothing is left.
+    /// Tables that a compaction has replaced.
+    pub fn add_tables(&mut self, tables: impl IntoIterator<Item = Table>) {
+        self.tables.extend(tables);
+        let beyond = self.tables.len().saturating_sub(TABLES_KEPT_MAX);
+        self.tables.drain(..beyond);
+    }
+
+    /// Frees what nobody else holds; true if nothing is left. Of tables one at a time: a file system that deletes many large
+    /// files at once keeps the log's syncs waiting.
     pub fn free(&mut self) -> bool {
         self.views.retain(|view| Arc::strong_count(view) > 1);
+        if self.views.is_empty() {
+            self.tables.pop_front();
+        }
         self.memtables
             .retain(|memtable| Arc::strong_count(memtable) > 1);
-        self.views.is_empty() && self.memtables.is_empty()
+        self.views.is_empty() && self.memtables.is_empty() && self.tables.is_empty()
     }
 }
 

@@ -116,7 +116,10 @@ pub struct Recovered {
     /// that is ahead of the log, or of another term at its index, was swapped in just before a crash: then
     /// `log_start` is its position and `entries` is empty.
     pub applied: LogIndex,
-    /// All entries after `log_start`, in order.
+    /// The terms of entries on disk that need not be in memory, from the one after `log_start` on: where each run of one
+    /// term begins. Either empty, or of all entries up to `applied`.
+    pub terms: Vec<(LogIndex, Term)>,
+    /// All entries after `log_start`, or after `applied` if `terms` tells of those before it, in order.
     pub entries: Vec<Entry>,
 }
 

@@ -30,15 +30,29 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(start: LogPosition, entries: Vec<Entry>, cache_bytes_max: usize) -> Log {
+    /// `on_disk`: the runs of terms of the entries that are on disk only, and the last of these; without runs there are
+    /// none.
+    pub(crate) fn new(
+        start: LogPosition,
+        (terms, through): (Vec<(LogIndex, Term)>, LogIndex),
+        entries: Vec<Entry>,
+        cache_bytes_max: usize,
+    ) -> Log {
+        let last = if terms.is_empty() {
+            start.index
+        } else {
+            through
+        };
+        let runs = terms.into_iter().map(|(first, term)| Run { first, term });
         let mut log = Log {
             start,
-            runs: VecDeque::new(),
-            last: start.index,
+            runs: runs.collect(),
+            last,
             cache: VecDeque::new(),
             cache_bytes: 0,
             cache_bytes_max,
         };
+        log.check_invariants();
         for entry in entries {
             log.append(entry);
         }
@@ -194,6 +208,10 @@ impl Log {
         {
             self.evict_one();
         }
+    }
+
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cache_bytes
     }
 
     fn evict_one(&mut self) {

@@ -96,6 +96,7 @@ impl Replica {
             membership,
             log_start,
             applied,
+            terms,
             entries,
         } = recovered;
         let mut memberships = MembershipHistory::new(log_start.index, membership);
@@ -104,7 +105,8 @@ impl Replica {
                 memberships.append(entry.index, membership.clone());
             }
         }
-        let log = Log::new(log_start, entries, config.cache_bytes_max);
+        let on_disk = (terms, applied);
+        let log = Log::new(log_start, on_disk, entries, config.cache_bytes_max);
         let last = log.last();
         assert!(
             log_start.index <= applied && applied <= last.index,
@@ -495,6 +497,12 @@ impl Replica {
     #[must_use]
     pub fn last(&self) -> LogPosition {
         self.log.last()
+    }
+
+    /// Bytes of the entries that are kept in memory.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.log.cached_bytes()
     }
 
     /// The first index still in the log.

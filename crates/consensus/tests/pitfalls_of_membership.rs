@@ -142,6 +142,7 @@ fn a_joint_membership_recovered_from_disk_is_in_force() {
         membership: halves.clone(),
         log_start: position(5, 2),
         applied: LogIndex(5),
+        terms: Vec::new(),
         entries: vec![],
     };
     let (replica, _) = Replica::new(Config::new(ONE, 3), recovered);

@@ -24,6 +24,7 @@ use crate::events::{
     ApplyWork, BackgroundWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter,
 };
 use crate::mailbox::Mailbox;
+use crate::replay::Replay;
 
 /// Entries after which waiting reads are let through, so that a long batch does not hold them up.
 const RELEASE_EVERY: u64 = 64;
@@ -46,6 +47,7 @@ pub(crate) struct ApplyWorker<D: Disk> {
     pub reader: Arc<RwLock<Reader>>,
     pub waiters: Arc<AppliedWaiters>,
     pub core: Arc<Mailbox<Event>>,
+    pub replay: Replay,
 }
 
 /// The worker, its inbox, and whom it tells how it ended.
@@ -97,6 +99,7 @@ impl<D: Disk> ApplyWorker<D> {
                     let index = entry.index.0;
                     self.check_format(&entry)?;
                     self.apply(entry, waiter).map_err(Fault::from)?;
+                    self.replay.applied(index);
                     if self.machine.wants_rotate() {
                         // Said before the engine can say that it is flushed.
                         self.core.push(Event::Sealed(LogIndex(index)));

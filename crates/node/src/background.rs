@@ -74,6 +74,7 @@ impl<D: Disk> BackgroundWorker<D> {
                 self.upkeep.store(true, Ordering::Release);
             }
             BackgroundWork::Tidy { now } => self.tidy(now)?,
+            BackgroundWork::ReleaseVersions => self.reader.read().release_old_versions(),
             BackgroundWork::RecordPeers(text) => (self.record_peers)(&text),
         }
         Ok(())

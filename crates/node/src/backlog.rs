@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use consensus::{LogIndex, PersistPosition};
 
-use crate::config::{SEALED_MEMTABLES_MAX, UNAPPLIED_BYTES_MAX, UNSYNCED_BYTES_MAX};
+use crate::memory::{QueueLimits, SEALED_MEMTABLES_MAX};
 
 /// Work handed out and not reported done, each piece with the mark whose report ends it.
 #[derive(Default)]
@@ -39,9 +39,23 @@ pub(crate) struct Backlog {
     unapplied: Pieces,
     /// Memtables that wait to be flushed.
     sealed: Pieces,
+    limits: QueueLimits,
 }
 
 impl Backlog {
+    /// Nothing waits yet; this much may.
+    pub fn within(limits: QueueLimits) -> Self {
+        Backlog {
+            limits,
+            ..Backlog::default()
+        }
+    }
+
+    /// Bytes that wait for the disk, and to be applied.
+    pub fn bytes(&self) -> (usize, usize) {
+        (self.unsynced.bytes, self.unapplied.bytes)
+    }
+
     /// Handed to the log thread.
     pub fn persisting(&mut self, position: PersistPosition, bytes: usize) {
         self.unsynced.add(position.0, bytes);
@@ -74,12 +88,13 @@ impl Backlog {
 
     /// Whether this member should take no more entries for now.
     pub fn is_full(&self) -> bool {
-        self.unapplied.bytes >= UNAPPLIED_BYTES_MAX || self.sealed.bytes >= SEALED_MEMTABLES_MAX
+        self.unapplied.bytes >= self.limits.unapplied_bytes
+            || self.sealed.bytes >= SEALED_MEMTABLES_MAX
     }
 
     /// Whether a leader should take no more proposals for now: its own disk may be slower than those of a majority.
     pub fn is_full_for_a_leader(&self) -> bool {
-        self.is_full() || self.unsynced.bytes >= UNSYNCED_BYTES_MAX
+        self.is_full() || self.unsynced.bytes >= self.limits.unsynced_bytes
     }
 }
 
@@ -90,7 +105,8 @@ mod tests {
     #[test]
     fn what_is_done_makes_room() {
         let mut backlog = Backlog::default();
-        backlog.applying(LogIndex(1), UNAPPLIED_BYTES_MAX - 1);
+        let limits = QueueLimits::default();
+        backlog.applying(LogIndex(1), limits.unapplied_bytes - 1);
         assert!(!backlog.is_full());
         backlog.applying(LogIndex(2), 1);
         assert!(backlog.is_full());
@@ -103,7 +119,7 @@ mod tests {
         assert!(backlog.is_full());
         backlog.flushed(LogIndex(0));
         assert!(!backlog.is_full());
-        backlog.persisting(PersistPosition(1), UNSYNCED_BYTES_MAX);
+        backlog.persisting(PersistPosition(1), limits.unsynced_bytes);
         assert!(!backlog.is_full() && backlog.is_full_for_a_leader());
         backlog.durable(PersistPosition(1));
         assert!(!backlog.is_full_for_a_leader());

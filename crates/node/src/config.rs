@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use consensus::{DEFAULT_PRIORITY, Payload};
 
+use crate::memory::{MemoryBudget, QueueLimits};
+
 /// Settings of one replica.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -31,6 +33,8 @@ pub struct NodeConfig {
     pub log_segment_bytes: u64,
     /// Upper bound of the engine's block cache, bytes.
     pub cache_bytes: u64,
+    /// Bounds of the queues between the node's threads.
+    pub queues: QueueLimits,
     /// Entries kept in the log behind the durable applied index for members that were away.
     pub log_retained_entries: u64,
     /// Bytes of entries that are kept so at most.
@@ -92,31 +96,15 @@ pub const LEARNER_LAG_MAX: u64 = 200;
 pub const LOG_HELD_ENTRIES_MAX: u64 = 4_000_000;
 /// Bytes of entries that it may.
 pub const LOG_HELD_BYTES_MAX: u64 = 4 << 30;
-/// Bytes of entries the leader sends in one append.
-pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Appends under way to one follower.
 pub const INFLIGHT_MESSAGES_MAX: usize = 64;
-/// Bytes of entries under way to one follower.
-pub const INFLIGHT_BYTES_MAX: usize = 8 << 20;
-/// Bytes of proposals that are not committed yet.
-pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
-/// Bytes of entry payloads kept in memory for followers.
-pub const ENTRY_CACHE_BYTES_MAX: usize = 16 << 20;
-/// Bytes of entries that may wait to be applied here; a member with more takes no new ones.
-pub const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
-/// Bytes of entries that may wait for a leader's own disk while other members' disks go on.
-pub const UNSYNCED_BYTES_MAX: usize = 128 << 20;
-/// Full memtables that may wait to be flushed.
-pub const SEALED_MEMTABLES_MAX: usize = 8;
 
-const _: () = assert!(UNCOMMITTED_BYTES_MAX < UNSYNCED_BYTES_MAX);
-const _: () = assert!(APPEND_BYTES_MAX < UNCOMMITTED_BYTES_MAX);
-const _: () = assert!(APPEND_BYTES_MAX <= INFLIGHT_BYTES_MAX);
 const _: () = assert!(LEARNER_LAG_MAX < LOG_HELD_ENTRIES_MAX);
 
 impl NodeConfig {
     /// The defaults of DESIGN §10 for a node at `data_dir`.
     pub fn new(data_dir: PathBuf, peer_listen: String, advertise: Addresses) -> Self {
+        let budget = MemoryBudget::default();
         NodeConfig {
             data_dir,
             peer_listen,
@@ -126,9 +114,10 @@ impl NodeConfig {
             election_ticks_min: 15,
             election_ticks_max: 30,
             heartbeat_ticks: 5,
-            memtable_bytes: 16 << 20,
+            memtable_bytes: budget.memtable_bytes(),
             log_segment_bytes: 16 << 20,
-            cache_bytes: 32 << 20,
+            cache_bytes: budget.cache_bytes(),
+            queues: budget.queues(),
             log_retained_entries: 50_000,
             log_retained_bytes: 512 << 20,
             snapshot_bytes_per_second: 16 << 20,
@@ -137,6 +126,13 @@ impl NodeConfig {
             feature_level: FEATURE_LEVEL,
             notices: Notices::default(),
         }
+    }
+
+    /// Sizes memtables, cache and queues by a budget.
+    pub fn set_memory(&mut self, budget: MemoryBudget) {
+        self.memtable_bytes = budget.memtable_bytes();
+        self.cache_bytes = budget.cache_bytes();
+        self.queues = budget.queues();
     }
 }
 

@@ -29,6 +29,7 @@ use crate::events::{
     ApplyWork, Event, LogWork, MembershipOutcome, ProposeOutcome, ReadDone, ReadError, Staged,
     Waiter,
 };
+use crate::metrics::QueueBytes;
 
 pub(crate) use log_retention::LogSizes;
 
@@ -129,6 +130,16 @@ impl Core {
 
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// What waits for the node's other threads, and what is kept for followers.
+    pub fn queue_bytes(&self) -> QueueBytes {
+        let (unsynced, unapplied) = self.backlog.bytes();
+        QueueBytes {
+            unsynced_bytes: unsynced as u64,
+            unapplied_bytes: unapplied as u64,
+            entry_cache_bytes: self.replica.cached_bytes() as u64,
+        }
     }
 
     /// A leader takes writes and reads once it has committed an entry of its own term (Raft §8), and until it hands

@@ -12,7 +12,7 @@ use platform::Clock;
 use crate::applied_waiters::AppliedWaiters;
 use crate::core::{Core, Outputs};
 use crate::error::ExitReason;
-use crate::events::{ApplyWork, BackgroundWork, Event, LogWork};
+use crate::events::{ApplyWork, BackgroundWork, Event, LogWork, SegmentWork};
 use crate::housekeeping::Housekeeping;
 use crate::mailbox::Mailbox;
 use crate::peers::Peers;
@@ -23,6 +23,8 @@ use crate::status::{Gauges, NodeStatus, StatusBoard};
 const TICKS_PER_WAKE_MAX: u32 = 2;
 /// Ticks between looks at what the leader should propose on its own.
 const HOUSEKEEPING_TICKS: u32 = 10;
+/// Looks without a newly applied entry after which a node counts as idle: half a minute.
+const IDLE_LOOKS: u32 = 300;
 
 /// Inboxes of the workers.
 #[derive(Clone)]
@@ -31,6 +33,7 @@ pub(crate) struct Inboxes {
     pub log: Arc<Mailbox<LogWork>>,
     pub apply: Arc<Mailbox<ApplyWork>>,
     pub background: Arc<Mailbox<BackgroundWork>>,
+    pub segments: Arc<Mailbox<SegmentWork>>,
 }
 
 /// How the node ended, once it has.
@@ -86,6 +89,8 @@ pub(crate) struct CoreWorker<C: Clock> {
     pub let_apply_work: Box<dyn FnMut() + Send>,
     /// Says in the directory that what is in it is damaged, and what.
     pub record_damage: Box<dyn Fn(&str) + Send>,
+    /// The last entry applied when it was last looked, and how often it has been the same since.
+    pub idle_at: (u64, u32),
     /// The members as last handed on to be written down.
     pub recorded_peers: String,
 }
@@ -141,6 +146,7 @@ impl<C: Clock> CoreWorker<C> {
         self.ticks_to_housekeeping = self.ticks_to_housekeeping.saturating_sub(ticks);
         if self.ticks_to_housekeeping == 0 {
             self.ticks_to_housekeeping = HOUSEKEEPING_TICKS;
+            self.release_versions_when_idle();
             if self.core.writable() {
                 events.extend(self.housekeeping.next());
             }
@@ -148,6 +154,22 @@ impl<C: Clock> CoreWorker<C> {
                 let now = self.clock.monotonic();
                 self.inboxes.background.push(BackgroundWork::Tidy { now });
             }
+        }
+    }
+
+    fn release_versions_when_idle(&mut self) {
+        let applied = self.gauges.read().applied;
+        let (before, looks) = self.idle_at;
+        let looks = if applied == before {
+            looks.saturating_add(1)
+        } else {
+            0
+        };
+        self.idle_at = (applied, looks);
+        if looks == IDLE_LOOKS {
+            self.inboxes
+                .background
+                .push(BackgroundWork::ReleaseVersions);
         }
     }
 
@@ -192,6 +214,7 @@ impl<C: Clock> CoreWorker<C> {
         let replica = self.core.replica();
         Gauges::set(&self.gauges.commit, replica.commit());
         Gauges::set(&self.gauges.last, replica.last().index);
+        self.gauges.queues.set(self.core.queue_bytes());
         if out.status_changed {
             self.publish();
         }
@@ -272,6 +295,7 @@ impl<C: Clock> CoreWorker<C> {
         self.inboxes.log.close();
         self.inboxes.apply.close();
         self.inboxes.background.close();
+        self.inboxes.segments.close();
         for answer in self.core.abandon() {
             answer();
         }

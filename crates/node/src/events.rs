@@ -185,6 +185,9 @@ pub(crate) enum LogWork {
     RemovePrefix(LogPosition),
 }
 
+/// Work of the segments thread: files of the log are to be made ready or put away.
+pub(crate) struct SegmentWork;
+
 /// Work of the apply thread.
 pub(crate) enum ApplyWork {
     Entry {
@@ -219,6 +222,8 @@ pub(crate) enum BackgroundWork {
     Tidy {
         now: Duration,
     },
+    /// Nothing was applied for a while: old versions need not be kept.
+    ReleaseVersions,
     /// Write down who the members are, as advice for a repair.
     RecordPeers(String),
 }

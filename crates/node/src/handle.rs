@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consensus::{MembershipChange, NodeId, Payload, RoleName};
 use parking_lot::{Mutex, RwLock};
@@ -19,8 +19,10 @@ use crate::events::{
 };
 use crate::housekeeping::ClientDrivesBuild;
 use crate::inbound::RequestHandler;
+use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::status::{Gauges, Indices, NodeStatus, Observer, StatusBoard};
+use crate::throttle::Throttle;
 
 /// How long a clean stop waits for another member to take over the lead.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,6 +44,7 @@ pub(crate) struct NodeParts {
     pub seeds: Arc<[PeerAddress]>,
     /// Bytes of a snapshot on its way in.
     pub incoming_bytes: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    pub throttle: Throttle,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -75,6 +78,12 @@ impl Node {
         {
             done(self.refusal(ProposeOutcome::Overloaded, ProposeOutcome::Stopping));
         }
+    }
+
+    /// How long to wait before proposing a command of so many bytes: the engine has more before it than it should.
+    pub fn write_delay(&self, bytes: usize, now: Instant) -> Duration {
+        let runs = self.parts.reader.read().runs_waiting();
+        self.parts.throttle.delay(bytes, runs, now)
     }
 
     /// Asks for an index at which a read is linearizable; `done` is called exactly once, after that index is applied
@@ -111,6 +120,15 @@ impl Node {
     /// Log positions of this member.
     pub fn indices(&self) -> Indices {
         self.parts.gauges.read()
+    }
+
+    /// What this member's log and engine count.
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            log: self.parts.gauges.log.read(),
+            engine: self.parts.reader.read().engine_stats(),
+            queues: self.parts.gauges.queues.read(),
+        }
     }
 
     /// How many bytes of a snapshot have come, while one is on its way in.

@@ -311,7 +311,9 @@ impl<D: Disk> LastResort<D> {
                 index: entry.index,
                 term: entry.term,
             });
-        if reconcile(position_of(group.start), &entries, applied) != Fit::Good {
+        let held = entries.iter().find(|entry| entry.index == applied.index);
+        let held = held.map(|entry| entry.term);
+        if reconcile(position_of(group.start), held, applied) != Fit::Good {
             // What is applied was committed; the log goes on from there.
             log.reset(GROUP.0, start_of(applied))?;
             last = applied;

@@ -4,8 +4,9 @@
 //! given only after a majority confirmed the leader; after any failure of this machine's storage nothing is
 //! answered any more and [`Node::wait`] says why.
 //!
-//! Shape: four threads, each with an inbox it drains whole. The core thread steps consensus and touches no disk; the log
-//! thread appends and syncs; the apply thread runs the state machine; the background thread does what may take long.
+//! Shape: five threads, each with an inbox it drains whole. The core thread steps consensus and touches no disk; the log
+//! thread appends and syncs; the apply thread runs the state machine; the background thread does what may take long; the
+//! segments thread makes files of the log ready, so that the log thread waits for nothing but its own syncs.
 //! Each thread's work is a plain function of its inbox (`core_worker`, `log_worker`, `apply_worker`, `background`); `parts`
 //! builds them, `threads` is the only place that knows threads exist, and [`SteppedNode`] offers the same workers to a
 //! caller who steps them.
@@ -32,18 +33,22 @@ mod inbound;
 mod last_resort;
 mod log_worker;
 mod mailbox;
+mod memory;
+mod metrics;
 mod parts;
 mod peers;
 mod peers_file;
 mod pins;
 mod recovery;
 mod repair;
+mod replay;
 mod small_file;
 mod staging;
 mod start;
 mod status;
 mod stepped;
 mod threads;
+mod throttle;
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +70,8 @@ pub use housekeeping::ClientDrivesBuild;
 pub use identity::hex;
 pub use inbound::RequestHandler;
 pub use last_resort::{DirectoryReport, GivenUp, LastResort, examine_directory};
+pub use memory::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, MemoryBudget, QueueLimits};
+pub use metrics::{BATCH_ENTRIES_BOUNDS, LogMetrics, Metrics, QueueBytes};
 pub use parts::Joiner;
 pub use peers::{GROUP, Peers, SnapshotDone};
 pub use start::Platform;

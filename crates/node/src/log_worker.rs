@@ -11,7 +11,7 @@ use write_ahead_log::{WalError, WriteAheadLog};
 
 use crate::entry_codec::{encode_hard_state, encode_membership, entry_header};
 use crate::error::Fault;
-use crate::events::{Event, LogWork};
+use crate::events::{Event, LogWork, SegmentWork};
 use crate::mailbox::Mailbox;
 use crate::peers::Peers;
 use crate::recovery::start_of;
@@ -36,6 +36,7 @@ impl<D: Disk> LogWorker<D> {
         let mut last_index = None;
         let mut then_send: Vec<Envelope> = Vec::new();
         let mut removals: Vec<LogPosition> = Vec::new();
+        let mut entries = 0;
         for item in work.drain(..) {
             match item {
                 LogWork::Persist {
@@ -44,6 +45,7 @@ impl<D: Disk> LogWorker<D> {
                 } => {
                     if let Some(persist) = persist {
                         self.append(&persist)?;
+                        entries += persist.entries.len() as u64;
                         synced_up_to = Some(persist.position);
                         reset_to = persist.reset_to.or(reset_to);
                         last_index = persist
@@ -60,6 +62,8 @@ impl<D: Disk> LogWorker<D> {
         }
         if let Some(position) = synced_up_to {
             self.log.sync()?;
+            self.gauges.log.synced(entries);
+            self.gauges.log.set(self.log.stats());
             // Before anything that builds on the snapshot is acknowledged.
             if let Some(snapshot) = reset_to {
                 (self.installed)(snapshot.index)?;
@@ -79,8 +83,21 @@ impl<D: Disk> LogWorker<D> {
         Ok(())
     }
 
-    /// [`LogWorker::process`]; then segments are made ready and freed a step, and on while nothing waits, so that a full
-    /// segment never holds up a sync.
+    /// [`LogWorker::process`]; what segments need is left to their own thread, so that nothing but a sync holds up another.
+    pub fn round_beside(
+        &mut self,
+        work: &mut Vec<LogWork>,
+        segments: &Mailbox<SegmentWork>,
+    ) -> Result<(), Fault> {
+        self.process(work)?;
+        if self.log.tidy()? && segments.is_empty() {
+            segments.push(SegmentWork);
+        }
+        Ok(())
+    }
+
+    /// [`LogWorker::process`]; then segments are made ready and freed a step, and on while nothing waits: for a node without
+    /// threads.
     pub fn round(
         &mut self,
         work: &mut Vec<LogWork>,
@@ -118,3 +135,6 @@ impl<D: Disk> LogWorker<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

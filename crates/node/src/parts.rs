@@ -18,10 +18,7 @@ use crate::announce::seeds;
 use crate::applied_waiters::AppliedWaiters;
 use crate::apply_worker::{ApplySide, ApplyWorker, OpenEngine};
 use crate::background::BackgroundWorker;
-use crate::config::{
-    APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, INBOX_ITEMS_MAX, INFLIGHT_BYTES_MAX,
-    INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig, UNCOMMITTED_BYTES_MAX,
-};
+use crate::config::{INBOX_ITEMS_MAX, INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig};
 use crate::core::{Core, LogSizes};
 use crate::core_worker::{CoreWorker, Exit, Inboxes};
 use crate::engine_dirs;
@@ -33,13 +30,19 @@ use crate::identity::Identity;
 use crate::inbound::Inbound;
 use crate::log_worker::LogWorker;
 use crate::mailbox::Mailbox;
+use crate::memory::APPEND_BYTES_MAX;
 use crate::peers::{GROUP, Peers};
 use crate::pins::Pins;
 use crate::recovery::{self, engine_root, recover};
+use crate::replay::Replay;
 use crate::staging::Staging;
 use crate::start::identity_of;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
+use crate::throttle::Throttle;
 use crate::{peers_file, repair};
+
+/// A start that takes longer says what took how long.
+const LONG_START: Duration = Duration::from_millis(50);
 
 /// Asks the members at these addresses, for at most this long, to be admitted.
 pub type Joiner = Box<
@@ -113,7 +116,9 @@ fn open_once<D: Disk, C: Clock>(
         log: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
         apply: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
         background: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
+        segments: Arc::new(Mailbox::new(INBOX_ITEMS_MAX)),
     };
+    let begun = machine.clock.monotonic();
     let directory = engine_dirs::open(disk, &engine_root(&config.data_dir))?;
     let marked = repair::marked(disk, &config.data_dir)?;
     if marked.is_some() {
@@ -122,7 +127,18 @@ fn open_once<D: Disk, C: Clock>(
     let open_engine = engine_opener(machine.engines.clone(), inboxes.core.clone());
     let engine = open_engine(&directory)?;
     let state = StateMachine::open(engine.clone())?;
+    let opened = machine.clock.monotonic();
     let (log, recovered) = recover(disk, config, &state, &found)?;
+    let read = machine.clock.monotonic();
+    if read.saturating_sub(begun) >= LONG_START {
+        config.notices.say(&format!(
+            "opened the engine, which holds the log up to {}, in {} ms; read the log up to {} in {} ms",
+            recovered.applied.0,
+            opened.saturating_sub(begun).as_millis(),
+            last_index(&recovered).0,
+            read.saturating_sub(opened).as_millis()
+        ));
+    }
     if let Some(cause) = marked {
         repair::clear_mark(disk, &config.data_dir)?;
         config.notices.say(&format!(
@@ -201,7 +217,9 @@ pub(crate) fn build<D: Disk, C: Clock>(
     // What an earlier run left over is looked at soon.
     let upkeep = Arc::new(AtomicBool::new(true));
     let gauges = initial_gauges(&recovered);
-    let log_sizes = LogSizes::of(&recovered.entries);
+    let last = last_index(&recovered);
+    let replay = Replay::new(recovered.applied, last, config.notices.clone());
+    let log_sizes = LogSizes::found(&log.reader());
     let (replica, effects) = Replica::new(
         consensus_config(config, &identity, entropy.next_u64()),
         recovered,
@@ -216,6 +234,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
 
     let requests = Arc::new(RwLock::new(None));
     core.bound_log(log_sizes, config.log_retained_bytes);
+    core.bound_queues(config.queues);
     core.hold_log_for(pins.positions());
     let staging = Staging::new(
         disk.clone(),
@@ -286,6 +305,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
             reader: reader.clone(),
             waiters: waiters.clone(),
             core: inboxes.core.clone(),
+            replay,
         },
         inbox: inboxes.apply.clone(),
         exit: exit.clone(),
@@ -311,6 +331,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         upkeep,
         let_apply_work: Box::new(|| {}),
         record_damage,
+        idle_at: (0, 0),
         recorded_peers: String::new(),
     };
     let node = Node::new(NodeParts {
@@ -326,6 +347,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         context,
         seeds: seeds(&config.join),
         incoming_bytes,
+        throttle: Throttle::default(),
         threads: Mutex::default(),
         lock: Mutex::new(Some(Box::new(lock))),
     });
@@ -358,9 +380,9 @@ fn consensus_config(config: &NodeConfig, identity: &Identity, seed: u64) -> Conf
         heartbeat_ticks: config.heartbeat_ticks,
         append_bytes_max: APPEND_BYTES_MAX,
         inflight_messages_max: INFLIGHT_MESSAGES_MAX,
-        inflight_bytes_max: INFLIGHT_BYTES_MAX,
-        uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
-        cache_bytes_max: ENTRY_CACHE_BYTES_MAX,
+        inflight_bytes_max: config.queues.inflight_bytes,
+        uncommitted_bytes_max: config.queues.uncommitted_bytes,
+        cache_bytes_max: config.queues.entry_cache_bytes,
         lease_ticks: config
             .leases
             .then(|| lease_ticks(config.election_ticks_min)),
@@ -373,12 +395,15 @@ fn lease_ticks(election_ticks_min: u32) -> u32 {
     (election_ticks_min - election_ticks_min / 5).min(most)
 }
 
+/// The last entry in the log.
+fn last_index(recovered: &Recovered) -> LogIndex {
+    let newest = recovered.entries.last();
+    newest.map_or(recovered.applied, |entry| entry.index)
+}
+
 fn initial_gauges(recovered: &Recovered) -> Arc<Gauges> {
     let gauges = Gauges::default();
-    let last = recovered
-        .entries
-        .last()
-        .map_or(recovered.log_start.index, |entry| entry.index);
+    let last = last_index(recovered);
     Gauges::set(&gauges.last, last);
     Gauges::set(&gauges.durable, last);
     Gauges::set(&gauges.applied, recovered.applied);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use consensus::{Entry, HardState, LogIndex, LogPosition, Membership, Recovered, Term};
 use platform::Disk;
 use state_machine::{Applied, StateMachine};
-use write_ahead_log::{Examination, Extent, RecoveredGroup, Start, WriteAheadLog};
+use write_ahead_log::{Examination, Extent, RecoveredGroup, Start, WalReader, WriteAheadLog};
 
 use crate::config::{MemberContext, NodeConfig};
 use crate::engine_dirs;
@@ -106,7 +106,12 @@ pub(crate) fn recover<D: Disk>(
     let group = found.groups.remove(&GROUP.0).unwrap_or_default();
     let mut log_start = position_of(group.start);
     let mut entries = entries_of(data_dir, group)?;
-    match reconcile(log_start, &entries, applied_at) {
+    let stored = Stored {
+        data_dir,
+        reader: log.reader(),
+    };
+    let ends_with = stored.term_at(applied_at.index)?;
+    match reconcile(log_start, ends_with, applied_at) {
         Fit::Good => {}
         Fit::LogEndsBeforeState if installing => {
             log.reset(GROUP.0, start_of(applied_at))?;
@@ -135,11 +140,13 @@ pub(crate) fn recover<D: Disk>(
     }
     engine_dirs::installed(disk, &root, applied_at.index)?;
     let membership = membership_of(data_dir, &applied, identity)?;
+    let terms = stored.terms(log_start.index.next(), applied_at.index)?;
     let recovered = Recovered {
         hard_state,
         membership,
         log_start,
         applied: applied_at.index,
+        terms,
         entries,
     };
     Ok((log, recovered))
@@ -236,6 +243,55 @@ fn membership_of(
     Ok(stored)
 }
 
+/// Entries that stay on disk, of which consensus needs no more than the terms.
+struct Stored<'a> {
+    data_dir: &'a Path,
+    reader: WalReader,
+}
+
+impl Stored<'_> {
+    /// `None` if the log does not hold the entry.
+    fn term_at(&self, index: LogIndex) -> Result<Option<Term>, StartError> {
+        let found = self.reader.read(GROUP.0, index.0, 0)?;
+        let Some(record) = found.into_iter().next() else {
+            return Ok(None);
+        };
+        decode_entry(record.index, &record.payload)
+            .map(|entry| Some(entry.term))
+            .map_err(|error| unreadable(self.data_dir, &format!("log entry {index}"), error))
+    }
+
+    /// Where each run of one term begins among the entries from `first` to `last`, which the log holds. Terms never go back,
+    /// so few entries are read.
+    fn terms(&self, first: LogIndex, last: LogIndex) -> Result<Vec<(LogIndex, Term)>, StartError> {
+        let term_at = |index| {
+            let term = self.term_at(LogIndex(index))?;
+            term.ok_or_else(|| broken(self.data_dir, format!("the log lacks entry {index}")))
+        };
+        let mut runs = Vec::new();
+        let mut begin = first.0;
+        while begin <= last.0 {
+            let term = term_at(begin)?;
+            runs.push((LogIndex(begin), term));
+            // The run goes on to `within` at least, and ends before `beyond`.
+            let (mut within, mut beyond) = (begin, last.0 + 1);
+            if term_at(last.0)? == term {
+                break;
+            }
+            while beyond - within > 1 {
+                let middle = within + (beyond - within) / 2;
+                if term_at(middle)? == term {
+                    within = middle;
+                } else {
+                    beyond = middle;
+                }
+            }
+            begin = beyond;
+        }
+        Ok(runs)
+    }
+}
+
 /// The log knows a position as an index and an opaque tag; the tag is the term.
 pub(crate) fn start_of(position: LogPosition) -> Start {
     Start {
@@ -262,19 +318,16 @@ pub(crate) enum Fit {
     Gap,
 }
 
-pub(crate) fn reconcile(log_start: LogPosition, entries: &[Entry], applied: LogPosition) -> Fit {
+/// `held`: the term of the log's entry at the applied index, if it has one.
+pub(crate) fn reconcile(log_start: LogPosition, held: Option<Term>, applied: LogPosition) -> Fit {
     if applied.index < log_start.index {
         return Fit::Gap;
     }
     if applied == log_start {
         return Fit::Good;
     }
-    let offset = applied.index.0 - log_start.index.0;
-    let at = offset
-        .checked_sub(1)
-        .and_then(|offset| usize::try_from(offset).ok());
-    match at.and_then(|at| entries.get(at)) {
-        Some(entry) if entry.term == applied.term => Fit::Good,
+    match held {
+        Some(term) if term == applied.term => Fit::Good,
         _ => Fit::LogEndsBeforeState,
     }
 }

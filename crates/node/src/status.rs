@@ -7,6 +7,7 @@ use consensus::{LogIndex, Membership, NodeId, RoleName, Term};
 use parking_lot::RwLock;
 
 use crate::config::MemberContext;
+use crate::metrics::{LogCounters, QueueGauges};
 
 /// A node's place in its cluster. Changes of it are pushed to observers.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ pub(crate) struct Gauges {
     pub commit: AtomicU64,
     pub applied: AtomicU64,
     pub durable: AtomicU64,
+    pub log: LogCounters,
+    pub queues: QueueGauges,
 }
 
 impl Gauges {

@@ -515,32 +515,12 @@ fn log_and_engine_must_fit_together() {
         index: LogIndex(index),
         term: Term(term),
     };
-    let entry = |index, term| Entry {
-        index: LogIndex(index),
-        term: Term(term),
-        kind: EntryKind::Noop,
-    };
-    let entries = [entry(6, 2), entry(7, 3)];
-    assert_eq!(
-        reconcile(position(5, 2), &entries, position(5, 2)),
-        Fit::Good
-    );
-    assert_eq!(
-        reconcile(position(5, 2), &entries, position(7, 3)),
-        Fit::Good
-    );
-    assert_eq!(
-        reconcile(position(5, 2), &entries, position(7, 4)),
-        Fit::LogEndsBeforeState
-    );
-    assert_eq!(
-        reconcile(position(5, 2), &entries, position(9, 4)),
-        Fit::LogEndsBeforeState
-    );
-    assert_eq!(
-        reconcile(position(5, 2), &entries, position(4, 2)),
-        Fit::Gap
-    );
+    let fit = |held: Option<u64>, applied| reconcile(position(5, 2), held.map(Term), applied);
+    assert_eq!(fit(None, position(5, 2)), Fit::Good);
+    assert_eq!(fit(Some(3), position(7, 3)), Fit::Good);
+    assert_eq!(fit(Some(3), position(7, 4)), Fit::LogEndsBeforeState);
+    assert_eq!(fit(None, position(9, 4)), Fit::LogEndsBeforeState);
+    assert_eq!(fit(None, position(4, 2)), Fit::Gap);
 }
 
 /// To apply it as a failed command, or not at all, would leave this member with another state than the others.

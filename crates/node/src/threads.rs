@@ -75,11 +75,23 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
         mut background,
     } = workers;
     let inboxes = core.inboxes.clone();
-    let (log_inbox, core_inbox) = (inboxes.log.clone(), inboxes.core.clone());
+    let core_inbox = inboxes.core.clone();
+    let keeper = log.log.keeper();
+    let segments = inboxes.segments.clone();
     let mut threads = vec![
         spawn_worker("log", inboxes.log, core_inbox.clone(), move |work| {
-            log.round(work, &log_inbox)
+            log.round_beside(work, &segments)
         })?,
+        spawn_worker(
+            "segments",
+            inboxes.segments,
+            core_inbox.clone(),
+            move |work| {
+                work.clear();
+                while keeper.step()? {}
+                Ok(())
+            },
+        )?,
         spawn_apply(apply)?,
         spawn_worker("background", inboxes.background, core_inbox, move |work| {
             background.round(work)

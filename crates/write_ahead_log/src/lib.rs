@@ -29,6 +29,7 @@ mod error;
 mod examination;
 mod format;
 mod groups;
+mod keeper;
 mod reader;
 mod recovery;
 mod scan;
@@ -40,6 +41,7 @@ use std::path::PathBuf;
 
 pub use error::WalError;
 pub use examination::{Damage, Examination, Extent};
+pub use keeper::Keeper;
 pub use reader::WalReader;
 pub use recovery::cut_at_damage;
 pub use writer::WriteAheadLog;
@@ -98,7 +100,7 @@ pub struct RecoveredGroup {
     pub state: Option<Vec<u8>>,
     /// Position before the first entry.
     pub start: Start,
-    /// Entries `start.index + 1 ..`, without gaps.
+    /// Entries `start.index + 1 ..`, or those after what the caller holds, without gaps.
     pub entries: Vec<RecoveredEntry>,
 }
 

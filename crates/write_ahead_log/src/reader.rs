@@ -11,8 +11,9 @@ use crate::groups::{Groups, Location};
 use crate::segment::path;
 use crate::{Damage, RecoveredEntry, WalError};
 
-/// Bytes read at once: neighbouring entries come with one read.
-const WINDOW_BYTES: usize = 128 << 10;
+/// Bytes read at once, if so many are wanted: neighbouring entries come with one read.
+const WINDOW_BYTES_MAX: usize = 128 << 10;
+const WINDOW_BYTES_MIN: usize = 4 << 10;
 
 /// A file holding records.
 #[derive(Clone)]
@@ -59,9 +60,11 @@ impl WalReader {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut window = None;
+        let window_bytes = bytes_max.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
         let mut index = from;
         while let Some((location, file)) = self.locate(group, index) {
-            let payload = self.read_at(&mut window, location, &file, group, index)?;
+            let payload =
+                self.read_at((&mut window, window_bytes), location, &file, group, index)?;
             bytes += payload.len();
             if bytes > bytes_max && !entries.is_empty() {
                 break;
@@ -82,6 +85,33 @@ impl WalReader {
             .map(|group| (group.start.index, group.last()))
     }
 
+    /// About how much of the disk a group's entries take: indexes at least `step` bytes apart, ending with the last one, each
+    /// with the bytes of all entries up to it.
+    pub fn sizes(&self, group: u64, step: u64) -> Vec<(u64, u64)> {
+        let published = self.published.read();
+        let Some(found) = published.groups.0.get(&group) else {
+            return Vec::new();
+        };
+        let mut sizes: Vec<(u64, u64)> = Vec::new();
+        let (mut total, mut counted) = (0, 0);
+        let mut locations = (found.first..).zip(&found.locations).peekable();
+        while let Some((index, location)) = locations.next() {
+            let end = match locations.peek() {
+                Some((_, next)) if next.segment == location.segment => u64::from(next.offset),
+                _ => published
+                    .files
+                    .get(&location.segment)
+                    .map_or(0, |file| file.synced),
+            };
+            total += end.saturating_sub(u64::from(location.offset));
+            if total - counted >= step || locations.peek().is_none() {
+                counted = total;
+                sizes.push((index, total));
+            }
+        }
+        sizes
+    }
+
     fn locate(&self, group: u64, index: u64) -> Option<(Location, SegmentFile)> {
         let published = self.published.read();
         let location = published.groups.0.get(&group)?.location(index)?;
@@ -95,7 +125,7 @@ impl WalReader {
 
     fn read_at(
         &self,
-        window: &mut Option<Window>,
+        (window, window_bytes): (&mut Option<Window>, usize),
         location: Location,
         file: &SegmentFile,
         group: u64,
@@ -111,7 +141,7 @@ impl WalReader {
         let record = match window.as_ref().and_then(|window| window.record(location)) {
             Some(record) => record,
             None => {
-                let read = self.read_window(location, file)?;
+                let read = self.read_window(location, file, window_bytes)?;
                 window
                     .insert(read)
                     .record(location)
@@ -130,7 +160,12 @@ impl WalReader {
             .map_err(|bad| damaged(bad.to_string()))
     }
 
-    fn read_window(&self, location: Location, file: &SegmentFile) -> Result<Window, WalError> {
+    fn read_window(
+        &self,
+        location: Location,
+        file: &SegmentFile,
+        window_bytes: usize,
+    ) -> Result<Window, WalError> {
         let read = |bytes: usize| {
             let mut buffer = vec![0; bytes];
             let count = file
@@ -147,7 +182,7 @@ impl WalReader {
         // the next record would look like damage once that record is there.
         let left = file.synced.saturating_sub(u64::from(location.offset));
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        let mut bytes = read(WINDOW_BYTES.min(left))?;
+        let mut bytes = read(window_bytes.min(left))?;
         if bytes.len() >= RECORD_HEADER_BYTES {
             let needed = record_bytes(&bytes);
             if needed > bytes.len() && needed <= left {
@@ -180,7 +215,36 @@ mod tests {
 
     use platform::SimulatedDisk;
 
+    use super::WINDOW_BYTES_MAX;
     use crate::{Options, WriteAheadLog};
+
+    #[test]
+    fn sizes_count_every_entry_by_what_it_takes_on_disk() {
+        let options = Options {
+            segment_bytes: 4096,
+            ..Options::default()
+        };
+        let disk = SimulatedDisk::new(1);
+        let (mut log, _) = WriteAheadLog::open(disk, Path::new("/wal"), options)
+            .expect("an empty directory opens");
+        let noise: Vec<u8> = (0..300_u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        for index in 1..=100 {
+            log.append(1, index, &[&noise]).expect("the log takes it");
+            log.sync().expect("the disk takes it");
+        }
+        let sizes = log.reader().sizes(1, 1000);
+        assert_eq!(sizes.last().map(|(index, _)| *index), Some(100));
+        let total = sizes.last().map_or(0, |(_, bytes)| *bytes);
+        assert!((30_000..60_000).contains(&total), "{total}");
+        assert!(
+            sizes
+                .windows(2)
+                .all(|pair| pair[1].1 >= pair[0].1 + 1000 || pair[1].0 == 100)
+        );
+        assert_eq!(log.reader().sizes(2, 1000), []);
+    }
 
     #[test]
     fn a_window_read_before_a_record_was_written_does_not_stand_for_it() {
@@ -194,7 +258,7 @@ mod tests {
                 .expect("the log takes it");
             log.sync().expect("the disk takes it");
             let (location, file) = reader.locate(1, index).expect("it is synced");
-            let read = reader.read_at(&mut window, location, &file, 1, index);
+            let read = reader.read_at((&mut window, WINDOW_BYTES_MAX), location, &file, 1, index);
             assert_eq!(
                 read.expect("nothing is damaged"),
                 format!("entry{index}").as_bytes()

@@ -56,7 +56,6 @@ pub(crate) struct Stock<D: Disk> {
     disk: D,
     dir: PathBuf,
     segment_bytes: u64,
-    prepared: Option<Prepared<D::File>>,
     /// The file being zeroed, and its intended length.
     preparing: Option<(D::File, u64)>,
     spares: Vec<PathBuf>,
@@ -80,35 +79,25 @@ impl<D: Disk> Stock<D> {
             disk,
             dir: dir.to_path_buf(),
             segment_bytes: options.segment_bytes,
-            prepared: None,
             preparing: None,
             spares,
         })
     }
 
-    /// Takes in a segment found in waiting.
-    pub fn put_prepared(&mut self, prepared: Prepared<D::File>) {
-        self.prepared = Some(prepared);
+    /// Whether a freed segment waits for reuse.
+    pub fn has_spare(&self) -> bool {
+        !self.spares.is_empty()
     }
 
-    pub fn is_prepared(&self) -> bool {
-        self.prepared.is_some()
-    }
-
-    /// Bytes on disk.
+    /// Bytes of the spares on disk.
     pub fn bytes(&self) -> u64 {
-        let prepared = self.prepared.as_ref().map_or(0, |prepared| prepared.len);
-        prepared + self.spares.len() as u64 * self.segment_bytes
+        self.spares.len() as u64 * self.segment_bytes
     }
 
-    /// Does a short step towards the segment `sequence`; true when it is ready.
-    pub fn step(&mut self, sequence: u64) -> Result<bool, WalError> {
-        if self.prepared.is_some() {
-            return Ok(true);
-        }
+    /// Does a short step towards the segment `sequence`; the segment, once it is ready.
+    pub fn step(&mut self, sequence: u64) -> Result<Option<Prepared<D::File>>, WalError> {
         if let Some(spare) = self.spares.pop() {
-            self.name(&spare, sequence)?;
-            return Ok(true);
+            return self.name(&spare, sequence).map(Some);
         }
         let temporary = self.dir.join(PREPARING);
         let (file, len) = match self.preparing.take() {
@@ -131,14 +120,13 @@ impl<D: Disk> Stock<D> {
         file.sync_all().map_err(WalError::io("sync", &temporary))?;
         if next < len {
             self.preparing = Some((file, len));
-            return Ok(false);
+            return Ok(None);
         }
         drop(file);
-        self.name(&temporary, sequence)?;
-        Ok(true)
+        self.name(&temporary, sequence).map(Some)
     }
 
-    fn name(&mut self, from: &Path, sequence: u64) -> Result<(), WalError> {
+    fn name(&mut self, from: &Path, sequence: u64) -> Result<Prepared<D::File>, WalError> {
         let path = path(&self.dir, sequence);
         self.disk
             .rename(from, &path)
@@ -151,32 +139,26 @@ impl<D: Disk> Stock<D> {
             .open(&path, READ_WRITE)
             .map_err(WalError::io("open", &path))?;
         let len = file.len().map_err(WalError::io("measure", &path))?;
-        self.prepared = Some(Prepared {
+        Ok(Prepared {
             sequence,
             file: Arc::new(file),
             len,
-        });
-        Ok(())
+        })
     }
 
-    /// The segment `sequence`, at least `bytes` long.
-    pub fn take(&mut self, sequence: u64, bytes: u64) -> Result<Prepared<D::File>, WalError> {
-        while !self.step(sequence)? {}
-        let mut prepared = self.prepared.take().expect("the step made it");
-        assert_eq!(prepared.sequence, sequence, "segments are used in order");
-        if prepared.len < bytes {
-            let path = path(&self.dir, sequence);
-            prepared
-                .file
-                .allocate(bytes)
-                .map_err(WalError::io("extend", &path))?;
-            prepared
-                .file
-                .sync_all()
-                .map_err(WalError::io("sync", &path))?;
-            prepared.len = bytes;
-        }
-        Ok(prepared)
+    /// Makes a segment at least `bytes` long.
+    pub fn extend(&self, prepared: &mut Prepared<D::File>, bytes: u64) -> Result<(), WalError> {
+        let path = path(&self.dir, prepared.sequence);
+        prepared
+            .file
+            .allocate(bytes)
+            .map_err(WalError::io("extend", &path))?;
+        prepared
+            .file
+            .sync_all()
+            .map_err(WalError::io("sync", &path))?;
+        prepared.len = bytes;
+        Ok(())
     }
 
     /// Takes a freed segment: keeps it for reuse, if `reusable` (no reader holds it) and of use.

@@ -484,3 +484,35 @@ fn the_log_works_on_a_real_disk_and_starts_small() {
     let (_, recovered) = WriteAheadLog::open(OsDisk, &wal, Options::default()).unwrap();
     assert_eq!(recovered.groups[&1].entries[0].payload.len(), 2 << 20);
 }
+
+/// A full segment must not hold up a sync: the next one is there already.
+#[test]
+fn with_a_keeper_beside_it_the_writer_only_ever_syncs_its_batches() {
+    let disk = SimulatedDisk::new(1);
+    let (mut log, _) = open(&disk);
+    append_synced(&mut log, 1, "begins the first segment");
+    let keeper = log.keeper();
+    let text = "x".repeat(300);
+    let mut kept = 0;
+    for index in 2..=200 {
+        let before = disk.syncs();
+        append_synced(&mut log, index, &text);
+        let removed = index.saturating_sub(20).max(1);
+        log.remove_prefix(
+            1,
+            Start {
+                index: removed,
+                tag: 1,
+            },
+        )
+        .unwrap();
+        let work = log.tidy().unwrap();
+        assert_eq!(disk.syncs(), before + 1, "entry {index}");
+        if work {
+            while keeper.step().unwrap() {}
+            kept += 1;
+        }
+    }
+    assert!(kept > 5 && log.stats().segments <= 5);
+    assert!(!keeper.step().unwrap(), "it has nothing left to do");
+}

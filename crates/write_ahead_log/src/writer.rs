@@ -13,9 +13,10 @@ use crate::format::{
     SEGMENT_HEADER_BYTES, Seed, SegmentHeader, append_record, records, reseal_record,
 };
 use crate::groups::{Groups, Location};
+use crate::keeper::{Keeper, Store};
 use crate::reader::{Published, SegmentFile, WalReader};
 use crate::recovery::{self, Tail};
-use crate::segment::{Stock, path};
+use crate::segment::path;
 use crate::{Options, Recovered, RecoveredGroup, Start, WalError, WalStats};
 
 /// A write buffer that grew beyond this is given back after its sync.
@@ -28,7 +29,7 @@ pub struct WriteAheadLog<D: Disk> {
     published: Arc<RwLock<Published>>,
     /// The segment being written; `None` in a new log.
     tail: Option<Tail<D::File>>,
-    stock: Stock<D>,
+    store: Arc<Store<D>>,
     next_batch: u64,
     /// Number of the last batch that has a mark behind it.
     marked: u64,
@@ -69,7 +70,8 @@ impl<D: Disk> WriteAheadLog<D> {
     }
 
     /// Opens what was examined. `held` says, by group, up to where the caller has for certain what the entries did: if
-    /// only entries up to there are missing, the damaged beginning of the log is dropped.
+    /// only entries up to there are missing, the damaged beginning of the log is dropped. Entries up to there are not
+    /// among what is given back; [`WalReader`] reads them.
     pub fn open_examined(
         found: Examination<D>,
         options: Options,
@@ -83,17 +85,14 @@ impl<D: Disk> WriteAheadLog<D> {
                 .map_err(WalError::io("sync", parent))?;
         }
         let outcome = recovery::settle(found, held)?;
-        let mut stock = Stock::open(disk, &dir, &options)?;
-        if let Some(prepared) = outcome.prepared {
-            stock.put_prepared(prepared);
-        }
+        let store = Store::open(disk, &dir, &options, outcome.prepared)?;
         let mut log = Self {
             dir,
             record_bytes_max: options.record_bytes_max,
             ends: ends(&outcome.published.groups),
             published: Arc::new(RwLock::new(outcome.published)),
             tail: outcome.tail,
-            stock,
+            store,
             next_batch: outcome.next_batch,
             marked: 0,
             finished: None,
@@ -110,14 +109,17 @@ impl<D: Disk> WriteAheadLog<D> {
         }
         log.sync()?;
         let recovered = Recovered {
-            groups: log.recovered_groups()?,
+            groups: log.recovered_groups(held)?,
             torn_tail: outcome.torn_tail,
             dropped: outcome.dropped,
         };
         Ok((log, recovered))
     }
 
-    fn recovered_groups(&self) -> Result<BTreeMap<u64, RecoveredGroup>, WalError> {
+    fn recovered_groups(
+        &self,
+        held: &BTreeMap<u64, Start>,
+    ) -> Result<BTreeMap<u64, RecoveredGroup>, WalError> {
         let reader = self.reader();
         let published = self.published.read();
         let found: Vec<_> = published
@@ -130,7 +132,8 @@ impl<D: Disk> WriteAheadLog<D> {
         found
             .into_iter()
             .map(|(id, state, start)| {
-                let entries = reader.read(id, start.index + 1, usize::MAX)?;
+                let held = held.get(&id).map_or(0, |held| held.index);
+                let entries = reader.read(id, start.index.max(held) + 1, usize::MAX)?;
                 Ok((
                     id,
                     RecoveredGroup {
@@ -215,22 +218,34 @@ impl<D: Disk> WriteAheadLog<D> {
         self.records > 0
     }
 
-    /// Marks the last batch as synced, frees segments and writes the next one ahead, in short steps; to be called when nobody waits, best
-    /// after every sync. Without it the same happens, all at once, when a segment is full. True if there is
-    /// more to do.
-    pub fn housekeep(&mut self) -> Result<bool, WalError> {
+    /// Marks the last batch as synced and leaves work for the [`Keeper`]; costs a write into memory. To be called after
+    /// every sync. True if the keeper has something to do. Without it the same happens, all at once, when a segment is
+    /// full.
+    pub fn tidy(&mut self) -> Result<bool, WalError> {
         self.check_usable()?;
         self.mark()
             .inspect_err(|error| self.poison = Some(error.to_string()))?;
-        self.free_segments()?;
-        let Some(tail) = &self.tail else {
-            return Ok(false);
-        };
-        if self.stock.is_prepared() || tail.offset * 2 < tail.len {
-            return Ok(false);
+        self.free_segments();
+        if let Some(tail) = &self.tail
+            && tail.offset * 2 >= tail.len
+        {
+            self.store.want(tail.sequence + 1);
         }
-        let next = tail.sequence + 1;
-        self.stock.step(next).map(|ready| !ready)
+        Ok(self.store.has_work())
+    }
+
+    /// [`WriteAheadLog::tidy`], and a step of the keeper: for callers without a thread for it. True if there is more to
+    /// do.
+    pub fn housekeep(&mut self) -> Result<bool, WalError> {
+        match self.tidy()? {
+            true => self.store.step(),
+            false => Ok(false),
+        }
+    }
+
+    /// What makes segments ready and puts them away, for a thread beside the writer's.
+    pub fn keeper(&self) -> Keeper<D> {
+        Keeper::new(Arc::clone(&self.store))
     }
 
     /// A reader of synced entries, for any thread.
@@ -243,7 +258,7 @@ impl<D: Disk> WriteAheadLog<D> {
         let published = self.published.read();
         let live: u64 = published.files.values().map(|file| file.len).sum();
         WalStats {
-            disk_bytes: live + self.stock.bytes(),
+            disk_bytes: live + self.store.bytes(),
             segments: published.files.len() as u64,
             fsyncs: self.fsyncs,
             written_bytes: self.written_bytes,
@@ -343,7 +358,7 @@ impl<D: Disk> WriteAheadLog<D> {
     /// Moves to the next segment: the batch gets its header and every group's state and start before it, so
     /// that no older segment is needed for them.
     fn begin_segment(&mut self) -> Result<(), WalError> {
-        self.free_segments()?;
+        self.free_segments();
         let sequence = self.tail_sequence() + 1;
         let seed = Seed::of(sequence);
         let header = SegmentHeader {
@@ -361,7 +376,7 @@ impl<D: Disk> WriteAheadLog<D> {
         }
         assert_eq!(at, buffer.len(), "the buffer is nothing but records");
         let needed = (buffer.len().next_multiple_of(BATCH_ALIGNMENT) + MARK_BYTES) as u64;
-        let prepared = self.stock.take(sequence, needed)?;
+        let prepared = self.store.take(sequence, needed)?;
         self.buffer = buffer;
         self.records += carried;
         self.finished = self.tail.take().and_then(|tail| {
@@ -409,34 +424,25 @@ impl<D: Disk> WriteAheadLog<D> {
         }
     }
 
-    /// Gives back the oldest segments as far as no group needs them.
-    fn free_segments(&mut self) -> Result<(), WalError> {
+    /// Gives the oldest segments to the keeper, as far as no group needs them.
+    fn free_segments(&mut self) {
         let Some(tail) = &self.tail else {
-            return Ok(());
+            return;
         };
-        let mut freed = Vec::new();
+        let mut published = self.published.write();
+        let tail = u32::try_from(tail.sequence).expect("sequences stay below 2^32");
+        let needed = published
+            .groups
+            .oldest_segment()
+            .map_or(tail, |oldest| oldest.min(tail));
+        while let Some(first) = published
+            .files
+            .first_entry()
+            .filter(|first| *first.key() < needed)
         {
-            let mut published = self.published.write();
-            let tail = u32::try_from(tail.sequence).expect("sequences stay below 2^32");
-            let needed = published
-                .groups
-                .oldest_segment()
-                .map_or(tail, |oldest| oldest.min(tail));
-            while let Some(first) = published
-                .files
-                .first_entry()
-                .filter(|first| *first.key() < needed)
-            {
-                freed.push(first.remove_entry());
-            }
+            let (sequence, segment) = first.remove_entry();
+            self.store.put_freed(u64::from(sequence), segment);
         }
-        for (sequence, mut segment) in freed {
-            // No new reader can get it now; one that has it keeps its bytes.
-            let reusable = Arc::get_mut(&mut segment.file).is_some();
-            self.stock
-                .put_freed(u64::from(sequence), segment.len, reusable)?;
-        }
-        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@ use super::*;
 use crate::position::EntryKind;
 use crate::random::Random;
 
+const ON_DISK: (Vec<(LogIndex, Term)>, LogIndex) = (Vec::new(), LogIndex(0));
+
 fn entry(index: u64, term: u64) -> Entry {
     let kind = EntryKind::Command(Arc::from(&b"0123456789"[..]));
     Entry {
@@ -20,14 +22,14 @@ fn log(terms: &[u64]) -> Log {
         .zip(terms)
         .map(|(index, term)| entry(index, *term))
         .collect();
-    Log::new(LogPosition::ZERO, entries, usize::MAX)
+    Log::new(LogPosition::ZERO, ON_DISK, entries, usize::MAX)
 }
 
 #[test]
 fn a_log_answers_like_a_plain_vector() {
     for seed in 0..200 {
         let mut random = Random::new(seed);
-        let mut log = Log::new(LogPosition::ZERO, Vec::new(), 200);
+        let mut log = Log::new(LogPosition::ZERO, ON_DISK, Vec::new(), 200);
         let mut model: Vec<u64> = Vec::new();
         let (mut start, mut applied, mut term) = (0, 0, 1);
         for _ in 0..100 {
@@ -108,6 +110,42 @@ fn the_hint_says_when_a_compacted_log_cannot_know() {
         log.last_index_with_term_at_most(LogIndex(4), Term(3)),
         Some(LogIndex(4))
     );
+}
+
+#[test]
+fn entries_that_are_on_disk_only_are_known_by_their_terms() {
+    let all: Vec<Entry> = (1..)
+        .zip([1, 1, 3, 4, 4])
+        .map(|(index, term)| entry(index, term))
+        .collect();
+    let runs = vec![
+        (LogIndex(1), Term(1)),
+        (LogIndex(3), Term(3)),
+        (LogIndex(4), Term(4)),
+    ];
+    for through in [3, 4, 5] {
+        let on_disk = runs
+            .iter()
+            .copied()
+            .filter(|(first, _)| first.0 <= through)
+            .collect();
+        let rest = all[through as usize..].to_vec();
+        let mut log = Log::new(
+            LogPosition::ZERO,
+            (on_disk, LogIndex(through)),
+            rest,
+            usize::MAX,
+        );
+        assert_eq!(log.last(), all[4].position());
+        assert_eq!(log.cache_first(), LogIndex(through + 1));
+        for entry in &all {
+            assert_eq!(log.term_at(entry.index), Some(entry.term));
+        }
+        log.append(entry(6, 4));
+        log.compact(all[3].position());
+        log.check_invariants();
+        assert_eq!(log.cached(LogIndex(6), LogIndex(6)).count(), 1);
+    }
 }
 
 #[test]

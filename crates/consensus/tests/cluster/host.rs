@@ -81,6 +81,7 @@ impl Host {
             },
             log_start: self.log_start,
             applied: self.applied,
+            terms: Vec::new(),
             entries: self.entries.clone(),
         }
     }

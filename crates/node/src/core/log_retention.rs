@@ -4,10 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{Entry, LogIndex, LogPosition, NodeId, RoleName};
+use write_ahead_log::WalReader;
 
+use crate::backlog::Backlog;
 use crate::config::{LOG_HELD_BYTES_MAX, LOG_HELD_ENTRIES_MAX};
 use crate::core::{Core, Outputs};
 use crate::events::LogWork;
+use crate::memory::QueueLimits;
+use crate::peers::GROUP;
 
 /// Bytes between two marks.
 const MARK_BYTES: u64 = 1 << 20;
@@ -24,11 +28,15 @@ pub(crate) struct LogSizes {
 }
 
 impl LogSizes {
-    /// Of a log that was found.
-    pub fn of(entries: &[Entry]) -> Self {
-        let mut sizes = LogSizes::default();
-        sizes.append(entries);
-        sizes
+    /// Of a log that was found: indexes, with the bytes of all entries up to each.
+    pub fn found(reader: &WalReader) -> Self {
+        let marks: VecDeque<_> = reader
+            .sizes(GROUP.0, MARK_BYTES)
+            .into_iter()
+            .map(|(index, total)| (LogIndex(index), total))
+            .collect();
+        let (last, total) = marks.back().copied().unwrap_or_default();
+        LogSizes { marks, last, total }
     }
 
     /// Counts entries; the first may supersede what was counted from there on.
@@ -87,6 +95,11 @@ impl Core {
     pub fn bound_log(&mut self, sizes: LogSizes, retained_bytes: u64) {
         self.log_sizes = sizes;
         self.log_retained_bytes = retained_bytes;
+    }
+
+    /// Says how much may wait for the node's threads. To be called before anything does.
+    pub fn bound_queues(&mut self, limits: QueueLimits) {
+        self.backlog = Backlog::within(limits);
     }
 
     /// Keeps the log from these indices on, until told that their snapshots are unpinned.
@@ -162,7 +175,8 @@ mod tests {
 
     #[test]
     fn sizes_are_right_to_a_megabyte() {
-        let mut sizes = LogSizes::of(&entries(1, 100, 300_000));
+        let mut sizes = LogSizes::default();
+        sizes.append(&entries(1, 100, 300_000));
         let bytes = |count: u64| count * (entries(1, 1, 300_000)[0].bytes() as u64 + 48);
         for index in 0..=100 {
             let (exact, said) = (bytes(100 - index), sizes.after(LogIndex(index)));

@@ -10,12 +10,18 @@ use consensus::{
 use peer_transport::JoinRequest;
 
 use super::*;
-use crate::config::{FEATURE_LEVEL, LOG_HELD_ENTRIES_MAX, UNAPPLIED_BYTES_MAX};
+use crate::config::{FEATURE_LEVEL, LOG_HELD_ENTRIES_MAX};
 use crate::events::ProposeDone;
+use crate::memory::QueueLimits;
 
 pub(super) const OWN: NodeId = NodeId(1);
 pub(super) const OTHER: NodeId = NodeId(2);
 const MIB: usize = 1 << 20;
+
+/// Entries of a mebibyte that fill the queue of the apply thread.
+fn unapplied_max() -> usize {
+    QueueLimits::default().unapplied_bytes.div_ceil(MIB)
+}
 
 fn core(log_start: u64, voters: &[NodeId]) -> Core {
     let mut membership: Membership = consensus::bootstrap(OWN, Payload::from(&b""[..]));
@@ -40,6 +46,7 @@ pub(super) fn core_with(log_start: u64, membership: Membership) -> Core {
             membership,
             log_start: LogPosition { index, term },
             applied: index,
+            terms: Vec::new(),
             entries: Vec::new(),
         },
     );
@@ -102,7 +109,7 @@ pub(super) fn from_other(core: &Core, message: Message) -> Event {
 fn a_leader_whose_apply_thread_falls_behind_refuses_proposals() {
     let mut core = core(0, &[OWN]);
     lead(&mut core);
-    for _ in 0..UNAPPLIED_BYTES_MAX / MIB {
+    for _ in 0..unapplied_max() {
         assert!(propose(&mut core, MIB).is_none(), "there is room");
     }
     assert!(matches!(
@@ -135,7 +142,7 @@ fn a_follower_that_falls_behind_takes_no_entries_but_hears_its_leader() {
         };
         from_other(core, message)
     };
-    let last = (UNAPPLIED_BYTES_MAX / MIB) as u64;
+    let last = unapplied_max() as u64;
     for at in 1..=last {
         let event = append(&core, at);
         step(&mut core, event, 0);

@@ -302,13 +302,17 @@ proptest! {
         let last = several_segments(&disk, 3);
         disk.corrupt(&segment(sequence), at, 1 << bit);
         match open_held(&disk, held_to) {
-            Ok((_, recovered)) => {
+            Ok((log, recovered)) => {
                 let group = &recovered.groups[&1];
                 let start = group.start.index;
                 prop_assert_eq!(group.state.as_deref(), Some(&b"term 1"[..]));
                 prop_assert!(start == 0 || start == held_to);
-                prop_assert_eq!(start + group.entries.len() as u64, last);
-                for entry in &group.entries {
+                let held = start.max(held_to).min(last);
+                prop_assert_eq!(held + group.entries.len() as u64, last);
+                let all = log.reader().read(1, start + 1, usize::MAX).unwrap();
+                prop_assert_eq!(start + all.len() as u64, last);
+                prop_assert!(all.ends_with(&group.entries));
+                for entry in &all {
                     let text = format!("entry {}, ", entry.index);
                     prop_assert!(entry.payload.starts_with(text.as_bytes()));
                 }

@@ -21,7 +21,12 @@ fn log(count: u64) -> Log {
             kind,
         }
     };
-    Log::new(LogPosition::ZERO, (1..=count).map(entry).collect(), 0)
+    Log::new(
+        LogPosition::ZERO,
+        (Vec::new(), LogIndex(0)),
+        (1..=count).map(entry).collect(),
+        0,
+    )
 }
 
 #[test]

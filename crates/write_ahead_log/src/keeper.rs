@@ -1,0 +1,164 @@
+//! What is done to segment files beside the writer: the next one is written ahead, freed ones are put away.
+//!
+//! Promises: the writer waits for none of it unless it needs a segment that is not ready, and then for one short step at
+//! most before it goes on itself. Freed segments are put away oldest first, one at a time.
+//!
+//! The desk is where writer and keeper leave each other work; its lock is never held during I/O, that of the stock is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use platform::Disk;
+
+use crate::reader::SegmentFile;
+use crate::segment::{Prepared, Stock};
+use crate::{Options, WalError};
+
+/// The keeper of a log's segment files, for one thread beside the writer's.
+pub struct Keeper<D: Disk> {
+    store: Arc<Store<D>>,
+}
+
+/// Segment files without records, shared by writer and keeper.
+pub(crate) struct Store<D: Disk> {
+    desk: Mutex<Desk<D>>,
+    stock: Mutex<Stock<D>>,
+}
+
+struct Desk<D: Disk> {
+    /// The segment to be made next, once the writer wants it ahead.
+    wanted: Option<u64>,
+    prepared: Option<Prepared<D::File>>,
+    /// Oldest first.
+    freed: VecDeque<(u64, SegmentFile)>,
+    /// Bytes of the spares on disk.
+    spare_bytes: u64,
+}
+
+impl<D: Disk> Keeper<D> {
+    pub(crate) fn new(store: Arc<Store<D>>) -> Self {
+        Self { store }
+    }
+
+    /// Does one short step of what there is to do; true if there is more.
+    pub fn step(&self) -> Result<bool, WalError> {
+        self.store.step()
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Takes in the spares of a directory, and a segment found in waiting.
+    pub fn open(
+        disk: D,
+        dir: &std::path::Path,
+        options: &Options,
+        prepared: Option<Prepared<D::File>>,
+    ) -> Result<Arc<Self>, WalError> {
+        let stock = Stock::open(disk, dir, options)?;
+        let desk = Desk {
+            wanted: None,
+            prepared,
+            freed: VecDeque::new(),
+            spare_bytes: stock.bytes(),
+        };
+        Ok(Arc::new(Self {
+            desk: Mutex::new(desk),
+            stock: Mutex::new(stock),
+        }))
+    }
+
+    /// Leaves a freed segment to be put away.
+    pub fn put_freed(&self, sequence: u64, file: SegmentFile) {
+        self.desk.lock().freed.push_back((sequence, file));
+    }
+
+    /// Asks for the segment `sequence` ahead of need.
+    pub fn want(&self, sequence: u64) {
+        let mut desk = self.desk.lock();
+        if desk.prepared.is_none() {
+            desk.wanted = Some(sequence);
+        }
+    }
+
+    /// Whether there is something to do.
+    pub fn has_work(&self) -> bool {
+        let desk = self.desk.lock();
+        desk.wanted.is_some() || !desk.freed.is_empty()
+    }
+
+    /// Bytes on disk of segments that hold nothing, or nothing that is needed.
+    pub fn bytes(&self) -> u64 {
+        let desk = self.desk.lock();
+        let prepared = desk.prepared.as_ref().map_or(0, |prepared| prepared.len);
+        let freed: u64 = desk.freed.iter().map(|(_, file)| file.len).sum();
+        prepared + freed + desk.spare_bytes
+    }
+
+    /// Does one short step; true if there is more to do.
+    pub fn step(&self) -> Result<bool, WalError> {
+        let mut stock = self.stock.lock();
+        self.step_with(&mut stock)?;
+        // The writer may be waiting: a thread that takes the lock again at once would keep it from it.
+        MutexGuard::unlock_fair(stock);
+        Ok(self.has_work())
+    }
+
+    /// What the writer may be waiting for goes first; a freed segment before it only if it can become that one.
+    fn step_with(&self, stock: &mut Stock<D>) -> Result<(), WalError> {
+        let (wanted, freed) = {
+            let mut desk = self.desk.lock();
+            let put_away = desk.wanted.is_none() || !stock.has_spare();
+            let freed = if put_away {
+                desk.freed.pop_front()
+            } else {
+                None
+            };
+            (desk.wanted, freed)
+        };
+        let mut made = None;
+        if let Some((sequence, mut segment)) = freed {
+            // No new reader can get it now; one that has it keeps its bytes.
+            let reusable = Arc::get_mut(&mut segment.file).is_some();
+            stock.put_freed(sequence, segment.len, reusable)?;
+        } else if let Some(sequence) = wanted {
+            made = stock.step(sequence)?;
+        }
+        let mut desk = self.desk.lock();
+        desk.spare_bytes = stock.bytes();
+        if made.is_some() {
+            desk.prepared = made;
+            desk.wanted = None;
+        }
+        Ok(())
+    }
+
+    /// The segment `sequence`, at least `bytes` long: at once if it is ready, made here if not.
+    pub fn take(&self, sequence: u64, bytes: u64) -> Result<Prepared<D::File>, WalError> {
+        let mut prepared = match self.take_prepared() {
+            Some(prepared) => prepared,
+            None => self.make(sequence)?,
+        };
+        assert_eq!(prepared.sequence, sequence, "segments are used in order");
+        if prepared.len < bytes {
+            self.stock.lock().extend(&mut prepared, bytes)?;
+        }
+        Ok(prepared)
+    }
+
+    fn take_prepared(&self) -> Option<Prepared<D::File>> {
+        self.desk.lock().prepared.take()
+    }
+
+    fn make(&self, sequence: u64) -> Result<Prepared<D::File>, WalError> {
+        let mut stock = self.stock.lock();
+        self.want(sequence);
+        loop {
+            // The keeper may have finished it while this waited for the lock.
+            if let Some(prepared) = self.take_prepared() {
+                return Ok(prepared);
+            }
+            self.step_with(&mut stock)?;
+        }
+    }
+}

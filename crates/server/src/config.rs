@@ -27,6 +27,7 @@ pub(crate) struct ConfigFile {
     pub heartbeat_ms: Option<u64>,
     pub priority: Option<u32>,
     pub leases: Option<bool>,
+    pub memory_mib: Option<u64>,
     pub cache_mib: Option<u64>,
     pub snapshot_mib_per_second: Option<u64>,
     pub log_retained_mib: Option<u64>,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::storage_metrics;
 use crate::mongo_wire::{Counters, Server};
 
 /// All metrics of this process.
@@ -114,6 +115,7 @@ pub(super) fn render(server: &Server) -> String {
         server.topology.changes(),
     );
     peers(&mut text, server);
+    storage_metrics::render(&mut text, server);
     text
 }
 
@@ -161,7 +163,7 @@ fn peers(text: &mut String, server: &Server) {
     );
 }
 
-fn metric(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
+pub(super) fn metric(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
     // Writing to a string does not fail.
     let _ = write!(
         text,

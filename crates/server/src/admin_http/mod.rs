@@ -3,6 +3,7 @@
 //! Answers GET and HEAD, one request per connection, and reads at most a few kilobytes of it. Shows no documents.
 
 mod metrics;
+mod storage_metrics;
 
 use std::sync::Arc;
 use std::time::Duration;

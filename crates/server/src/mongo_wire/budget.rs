@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{BATCH_BYTES_MAX, BUFFERED_BYTES_MAX, UNCOUNTED_BYTES_MAX};
+use super::limits::{BATCH_BYTES_MAX, MESSAGE_BYTES_MAX, UNCOUNTED_BYTES_MAX};
 
 const UNIT_BYTES: usize = 4096;
 
@@ -15,6 +15,7 @@ const UNIT_BYTES: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     room: Arc<Semaphore>,
+    units: usize,
 }
 
 /// Room taken; given back when dropped.
@@ -31,10 +32,18 @@ pub(crate) struct BatchRoom {
 }
 
 impl Budget {
-    pub(crate) fn new() -> Self {
+    /// Room for so many bytes, or for one largest message if that is more.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let units = bytes.max(MESSAGE_BYTES_MAX).div_ceil(UNIT_BYTES);
         Budget {
-            room: Arc::new(Semaphore::new(BUFFERED_BYTES_MAX / UNIT_BYTES)),
+            room: Arc::new(Semaphore::new(units)),
+            units,
         }
+    }
+
+    /// Bytes that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        (self.units - self.room.available_permits()) * UNIT_BYTES
     }
 
     /// Waits for room for a message of this size.
@@ -88,16 +97,19 @@ mod tests {
 
     #[test]
     fn batches_shrink_when_room_is_short() {
-        let budget = Budget::new();
+        const ROOM: usize = 512 << 20;
+        let budget = Budget::new(ROOM);
         let mut held = Vec::new();
         let mut smallest = usize::MAX;
-        for _ in 0..BUFFERED_BYTES_MAX / BATCH_BYTES_MAX + 20 {
+        for _ in 0..ROOM / BATCH_BYTES_MAX + 20 {
             let room = budget.reserve_batch();
             smallest = smallest.min(room.bytes_max);
             held.push(room.settle(BATCH_BYTES_MAX));
         }
         assert_eq!(smallest, UNCOUNTED_BYTES_MAX);
+        assert!(budget.taken() <= ROOM && budget.taken() > ROOM - 2 * BATCH_BYTES_MAX / 16);
         held.clear();
+        assert_eq!(budget.taken(), 0);
         assert_eq!(budget.reserve_batch().bytes_max, BATCH_BYTES_MAX);
     }
 }

@@ -15,7 +15,7 @@ use state_machine::query::{Interrupt, InterruptReason, QueryError, Row};
 use super::budget::BatchRoom;
 use super::document_writer::DocumentWriter;
 use super::failure::{Code, Failure};
-use super::limits::{CURSOR_TIMEOUT, CURSORS_MAX};
+use super::limits::CURSOR_TIMEOUT;
 
 /// What the running batch of a cursor must heed; shared with the [`Interrupt`] inside its rows.
 #[derive(Debug)]
@@ -151,15 +151,18 @@ pub(crate) struct Cursors {
     hasher: RandomState,
     issued: AtomicU64,
     timed_out: AtomicU64,
+    most: usize,
 }
 
 impl Cursors {
-    pub(crate) fn new() -> Self {
+    /// None yet, and never more than `most`.
+    pub(crate) fn new(most: usize) -> Self {
         Cursors {
             open: Mutex::new(HashMap::new()),
             hasher: RandomState::new(),
             issued: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
+            most,
         }
     }
 
@@ -174,7 +177,7 @@ impl Cursors {
     /// Keeps a cursor for later batches and returns its id.
     pub(crate) fn keep(&self, mut cursor: OpenCursor) -> Result<i64, Failure> {
         let mut open = self.open.lock();
-        if open.len() >= CURSORS_MAX {
+        if open.len() >= self.most {
             return Err(Failure::overloaded());
         }
         cursor.used = Instant::now();

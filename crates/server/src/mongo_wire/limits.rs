@@ -27,19 +27,15 @@ pub(crate) const IDLE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// What a connection reads at least per call.
 pub(crate) const READ_BYTES_MIN: usize = 16 * 1024;
 /// Messages and replies up to this size are not counted against the shared budget.
-pub(crate) const UNCOUNTED_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of large messages and replies that all connections together may hold.
-pub(crate) const BUFFERED_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const UNCOUNTED_BYTES_MAX: usize = 64 * 1024;
 /// A client that stops in the middle of a message, or reads nothing of a reply, is dropped after this.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Replies gathered before they are written while more requests are already buffered.
 pub(crate) const REPLY_BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// Cursors open on one node.
-pub(crate) const CURSORS_MAX: usize = 10_000;
 /// A cursor unused for this long is closed.
 pub(crate) const CURSOR_TIMEOUT: Duration = Duration::from_secs(600);
 
 const _: () = assert!(DOCUMENT_BYTES_MAX + DOCUMENT_OVERHEAD_BYTES < MESSAGE_BYTES_MAX);
-const _: () = assert!(MESSAGE_BYTES_MAX < BUFFERED_BYTES_MAX);
+const _: () = assert!(UNCOUNTED_BYTES_MAX < BATCH_BYTES_MAX / 16);
 const _: () = assert!(READ_BYTES_MIN <= IDLE_BUFFER_BYTES_MAX);

@@ -18,6 +18,7 @@ mod fail_point;
 mod failure;
 mod frame;
 mod limits;
+pub(crate) mod memory_use;
 mod read_point;
 mod request;
 mod server;

@@ -69,8 +69,8 @@ impl Server {
     pub(crate) fn new(node: Node, settings: Settings) -> Arc<Self> {
         let server = Arc::new(Server {
             topology: Topology::new(settings.advertise.clone()),
-            cursors: Cursors::new(),
-            budget: Budget::new(),
+            cursors: Cursors::new(settings.memory().cursors()),
+            budget: Budget::new(settings.memory().message_bytes()),
             fail_points: settings.enable_test_commands.then(FailPoints::new),
             counters: Counters::default(),
             expiry: Expiry::new(settings.ttl_period),

@@ -31,7 +31,15 @@ pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply,
     check_format(server, command)?;
     let start = Instant::now();
     loop {
-        match propose_once(server, command.encode()).await {
+        let encoded = command.encode();
+        // While the engine has more before it than it should, writers take turns instead of being turned away.
+        let delay = server
+            .node
+            .write_delay(encoded.len(), std::time::Instant::now());
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        match propose_once(server, encoded).await {
             ProposeOutcome::Applied { reply, .. } => return Ok(reply),
             ProposeOutcome::Stopping => return Err(Failure::shutting_down()),
             ProposeOutcome::Unknown => {

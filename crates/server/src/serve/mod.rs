@@ -69,7 +69,11 @@ pub struct ServeArgs {
     /// members must have it alike.
     #[arg(long)]
     pub leases: bool,
-    /// Memory for the storage engine's block cache.
+    /// Memory that the node may take: memtables, block cache, queues, messages, queries and cursors share it, see the manual
+    /// [default: 1024, at least 512].
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+    /// Memory for the storage engine's block cache [default: its share of --memory].
     #[arg(long, value_name = "MIB")]
     pub cache_mib: Option<u64>,
     /// Pace at which a member that was away for long is sent the whole state, so that writers notice little [default: 16].

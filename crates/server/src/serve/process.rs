@@ -173,6 +173,7 @@ fn node_config(settings: &Settings) -> NodeConfig {
     if let Some(priority) = settings.priority {
         config.priority = priority;
     }
+    config.set_memory(settings.memory());
     if let Some(cache_mib) = settings.cache_mib {
         config.cache_bytes = cache_mib << 20;
     }

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use node::{MEMORY_BYTES_MIN, MemoryBudget};
+
 use super::ServeArgs;
 use crate::config::{ConfigError, ConfigFile};
 use crate::mongo_wire::expiry;
@@ -41,6 +43,8 @@ pub(crate) struct Settings {
     /// `None`: the default.
     pub priority: Option<u32>,
     pub leases: bool,
+    /// `None`: the default.
+    pub memory_mib: Option<u64>,
     pub cache_mib: Option<u64>,
     pub snapshot_mib_per_second: Option<u64>,
     pub log_retained_mib: Option<u64>,
@@ -173,6 +177,7 @@ impl Settings {
                 .unwrap_or(HEARTBEAT_MS_DEFAULT),
             priority: args.priority.or(file.priority),
             leases: args.leases || file.leases.unwrap_or(false),
+            memory_mib: args.memory.or(file.memory_mib),
             cache_mib: args.cache_mib.or(file.cache_mib),
             snapshot_mib_per_second: args
                 .snapshot_mib_per_second
@@ -187,6 +192,12 @@ impl Settings {
         };
         settings.check_limits()?;
         Ok(settings)
+    }
+
+    /// The memory the node may take.
+    pub(crate) fn memory(&self) -> MemoryBudget {
+        let given = self.memory_mib.map(|mib| mib.saturating_mul(1 << 20));
+        given.map_or_else(MemoryBudget::default, MemoryBudget::new)
     }
 
     fn check_limits(&self) -> Result<(), SettingsError> {
@@ -207,6 +218,9 @@ impl Settings {
             self.snapshot_mib_per_second.unwrap_or(1),
             1,
         )?;
+        if let Some(memory_mib) = self.memory_mib {
+            least("memory", memory_mib, MEMORY_BYTES_MIN >> 20)?;
+        }
         if self.leases {
             least("election-timeout-ms", self.election_timeout_ms, 50)?;
         }
@@ -368,6 +382,25 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn too_little_memory_is_refused() {
+        let with = |memory| ServeArgs {
+            memory: Some(memory),
+            ..args("127.0.0.1:27018")
+        };
+        assert!(matches!(
+            Settings::resolve(with(511)),
+            Err(SettingsError::TooSmall {
+                flag: "memory",
+                least: 512
+            })
+        ));
+        let settings = Settings::resolve(with(600)).expect("enough");
+        assert_eq!(settings.memory().bytes(), 600 << 20);
+        let unsaid = Settings::resolve(args("127.0.0.1:27018")).expect("valid");
+        assert_eq!(unsaid.memory(), MemoryBudget::default());
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! Metrics of the log, the engine and the memory budget.
+
+use std::fmt::Write;
+
+use node::BATCH_ENTRIES_BOUNDS;
+
+use super::metrics::metric;
+use crate::mongo_wire::{Server, memory_use};
+
+/// Appends them to `text`.
+pub(super) fn render(text: &mut String, server: &Server) {
+    let metrics = server.node.metrics();
+    let (log, engine) = (metrics.log, metrics.engine);
+    for (name, help, kind, value) in [
+        (
+            "cstore_log_syncs_total",
+            "Syncs of the log.",
+            "counter",
+            log.syncs,
+        ),
+        (
+            "cstore_log_entries_total",
+            "Entries written to the log.",
+            "counter",
+            log.entries,
+        ),
+        (
+            "cstore_log_written_bytes_total",
+            "Bytes written to the log.",
+            "counter",
+            log.written_bytes,
+        ),
+        (
+            "cstore_log_disk_bytes",
+            "Bytes of the log's files.",
+            "gauge",
+            log.disk_bytes,
+        ),
+        (
+            "cstore_log_segments",
+            "Files of the log that hold records.",
+            "gauge",
+            log.segments,
+        ),
+        (
+            "cstore_engine_flushes_total",
+            "Memtables written to tables.",
+            "counter",
+            engine.flushes,
+        ),
+        (
+            "cstore_engine_compactions_total",
+            "Steps of compaction.",
+            "counter",
+            engine.compactions,
+        ),
+        (
+            "cstore_engine_flushed_bytes_total",
+            "Bytes of tables written by flushes.",
+            "counter",
+            engine.flushed_bytes,
+        ),
+        (
+            "cstore_engine_compacted_bytes_total",
+            "Bytes of tables written by compaction.",
+            "counter",
+            engine.compacted_bytes,
+        ),
+        (
+            "cstore_engine_disk_bytes",
+            "Bytes of the engine's tables.",
+            "gauge",
+            engine.disk_bytes,
+        ),
+        (
+            "cstore_engine_tables",
+            "Tables of the engine.",
+            "gauge",
+            engine.tables,
+        ),
+        (
+            "cstore_engine_level_0_runs",
+            "Tables that are not merged yet.",
+            "gauge",
+            engine.level_0_runs,
+        ),
+        (
+            "cstore_engine_sealed_memtables",
+            "Full memtables that wait to be flushed.",
+            "gauge",
+            engine.sealed_memtables,
+        ),
+        (
+            "cstore_engine_entries",
+            "Entries in tables.",
+            "gauge",
+            engine.entries,
+        ),
+        (
+            "cstore_engine_garbage_entries",
+            "About how many entries in tables nobody can see any more.",
+            "gauge",
+            engine.garbage_entries,
+        ),
+    ] {
+        metric(text, name, help, kind, value);
+    }
+    batches(text, server);
+    memory(text, server);
+}
+
+/// How many entries each sync took along.
+fn batches(text: &mut String, server: &Server) {
+    let log = server.node.metrics().log;
+    let name = "cstore_log_batch_entries";
+    let _ = write!(
+        text,
+        "# HELP {name} Entries that one sync of the log took along.\n# TYPE {name} histogram\n"
+    );
+    let mut count = 0;
+    for (class, batches) in log.batches.iter().enumerate() {
+        count += batches;
+        let bound = BATCH_ENTRIES_BOUNDS.get(class);
+        let bound = bound.map_or_else(|| "+Inf".to_owned(), u64::to_string);
+        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+    }
+    let _ = writeln!(text, "{name}_sum {}\n{name}_count {count}", log.entries);
+}
+
+fn memory(text: &mut String, server: &Server) {
+    let budget = server.settings.memory();
+    metric(
+        text,
+        "cstore_memory_budget_bytes",
+        "What the node may take.",
+        "gauge",
+        budget.bytes(),
+    );
+    metric(
+        text,
+        "cstore_process_resident_bytes",
+        "What the process takes of the machine's memory.",
+        "gauge",
+        memory_use::resident_bytes(),
+    );
+    let mut family = |name: &str, help: &str, parts: &[(&str, u64)]| {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+        for (part, bytes) in parts {
+            let _ = writeln!(text, "{name}{{part=\"{part}\"}} {bytes}");
+        }
+    };
+    family(
+        "cstore_memory_limit_bytes",
+        "What a part of the node may take.",
+        &budget.parts(),
+    );
+    family(
+        "cstore_memory_used_bytes",
+        "What a part of the node takes.",
+        &memory_use::by_part(server),
+    );
+}

@@ -293,7 +293,7 @@ fn report(phases: &Phases, timed: &[Timed]) -> bool {
     factor <= FACTOR_MAX
 }
 
-fn beside_this_program() -> PathBuf {
+pub(crate) fn beside_this_program() -> PathBuf {
     let mut path = std::env::current_exe().unwrap_or_default();
     path.set_file_name("cstore");
     path

@@ -14,6 +14,8 @@ mod etcd;
 mod load;
 mod mongo;
 mod report;
+mod restart;
+mod soak;
 mod statistics;
 mod workload;
 
@@ -24,6 +26,8 @@ use clap::{Args, Parser, Subcommand};
 
 use catch_up::CatchUpArgs;
 use compare::CompareArgs;
+use restart::RestartArgs;
+use soak::SoakArgs;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -42,6 +46,10 @@ struct Cli {
 enum Sub {
     /// How much writers notice of a member that catches up by snapshot
     CatchUp(CatchUpArgs),
+    /// How long a node that was killed takes until it serves again
+    Restart(RestartArgs),
+    /// Mixed load for a long time: latency, memory and disk
+    Soak(SoakArgs),
     /// Answer inserts and finds at once with fixed replies, to know the generator's ceiling
     Stub(StubArgs),
 }
@@ -62,6 +70,12 @@ fn main() -> ExitCode {
         Some(Sub::CatchUp(args)) => kill_children_when_interrupted()
             .map_err(|error| format!("cannot watch for signals: {error}"))
             .and_then(|()| catch_up::run(&args).map_err(|error| error.to_string())),
+        Some(Sub::Restart(args)) => kill_children_when_interrupted()
+            .map_err(|error| format!("cannot watch for signals: {error}"))
+            .and_then(|()| restart::run(&args).map_err(|error| error.to_string())),
+        Some(Sub::Soak(args)) => kill_children_when_interrupted()
+            .map_err(|error| format!("cannot watch for signals: {error}"))
+            .and_then(|()| soak::run(&args).map_err(|error| error.to_string())),
         None => kill_children_when_interrupted()
             .map_err(|error| format!("cannot watch for signals: {error}"))
             .and_then(|()| compare::run(&cli.compare).map_err(|error| error.to_string())),

@@ -1,4 +1,4 @@
-//! Three members of our own with their default settings: the first starts the cluster, the others join it.
+//! Members of our own, three with their default settings if not said otherwise: the first starts the cluster, the others join it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,13 +9,23 @@ use crate::mongo::Control;
 
 const SYSTEM: &str = "cstore";
 
-/// Starts the members in `directory` and waits until three voters take writes.
+/// Starts three members in `directory` and waits until three voters take writes.
 pub(crate) fn start(program: &Path, directory: &Path) -> Result<Cluster, ClusterError> {
-    let addresses = free_addresses(MEMBERS * 3)?;
-    let (clients, rest) = addresses.split_at(MEMBERS);
-    let (peers, admins) = rest.split_at(MEMBERS);
+    start_members(program, directory, MEMBERS, &[])
+}
+
+/// Starts so many members with further arguments, and waits until all of them vote and one takes writes.
+pub(crate) fn start_members(
+    program: &Path,
+    directory: &Path,
+    count: usize,
+    arguments: &[String],
+) -> Result<Cluster, ClusterError> {
+    let addresses = free_addresses(count * 3)?;
+    let (clients, rest) = addresses.split_at(count);
+    let (peers, admins) = rest.split_at(count);
     let mut members = Vec::new();
-    for member in 0..MEMBERS {
+    for member in 0..count {
         let name = format!("cstore-{member}");
         let mut command = Command::new(program);
         command
@@ -24,7 +34,8 @@ pub(crate) fn start(program: &Path, directory: &Path) -> Result<Cluster, Cluster
             .arg(directory.join(&name))
             .args(["--listen", &clients[member].to_string()])
             .args(["--peer-listen", &peers[member].to_string()])
-            .args(["--admin-listen", &admins[member].to_string()]);
+            .args(["--admin-listen", &admins[member].to_string()])
+            .args(arguments);
         if member > 0 {
             command.args(["--join", &peers[0].to_string()]);
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::load::LoadError;
 use process::Process;
 
-pub(crate) use cstore::start as start_cstore;
+pub(crate) use cstore::{start as start_cstore, start_members};
 pub(crate) use etcd::start as start_etcd;
 pub(crate) use stub::start as start_stub;
 
@@ -128,6 +128,11 @@ impl Cluster {
         self.members[member].kill();
     }
 
+    /// Stops a member with SIGTERM and waits until it has ended.
+    pub(crate) fn stop(&mut self, member: usize) -> Result<(), ClusterError> {
+        self.members[member].stop()
+    }
+
     /// Starts a killed member again, on the data it has.
     pub(crate) fn start_again(&mut self, member: usize) -> Result<(), ClusterError> {
         self.members[member].start_again()
@@ -136,6 +141,16 @@ impl Cluster {
     /// Processor seconds all members have used.
     pub(crate) fn processor_seconds(&self) -> f64 {
         self.members.iter().map(Process::processor_seconds).sum()
+    }
+
+    /// What each member takes of the machine's memory.
+    pub(crate) fn resident_bytes(&self) -> Vec<u64> {
+        self.members.iter().map(Process::resident_bytes).collect()
+    }
+
+    /// What a member printed so far.
+    pub(crate) fn output(&self, member: usize) -> String {
+        self.members[member].output()
     }
 
     fn leader(&self) -> Result<SocketAddr, String> {

@@ -59,6 +59,15 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(super) fn stop(&mut self) -> Result<(), ClusterError> {
+        self.signal(Signal::TERM)?;
+        let pid = Pid::from_child(&self.child);
+        let _ = self.child.wait();
+        running().retain(|running| *running != pid);
+        Ok(())
+    }
+
     /// Starts it again as it was started; to be called once it has ended.
     pub(super) fn start_again(&mut self) -> Result<(), ClusterError> {
         self.child = spawn(&mut self.command)?;
@@ -86,6 +95,17 @@ impl Process {
 
     pub(super) fn processor_seconds(&self) -> f64 {
         processor_seconds(&self.child.id().to_string())
+    }
+
+    /// What it takes of the machine's memory.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        resident_of(&fs::read_to_string(path).unwrap_or_default()).unwrap_or(0)
+    }
+
+    /// What it printed so far.
+    pub(super) fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     fn tail(&self) -> String {
@@ -134,6 +154,15 @@ fn processor_seconds(process: &str) -> f64 {
     parse_processor_seconds(&text).unwrap_or(0.0)
 }
 
+/// Resident bytes out of `/proc/PID/status`.
+fn resident_of(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib = line.trim().strip_suffix("kB")?.trim();
+    kib.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
 /// User and system time out of a `stat` line; the name in it may hold anything, so fields count from its last bracket.
 fn parse_processor_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -158,6 +187,12 @@ mod tests {
         let stat = "7 (a) b) 1) S 1 7 7 0 -1 4194304 10 0 0 0 150 50 9 9 20 0 1 0 100 1000";
         assert_eq!(parse_processor_seconds(stat), Some(2.0));
         assert_eq!(parse_processor_seconds(""), None);
+    }
+
+    #[test]
+    fn resident_memory_is_read_from_the_status() {
+        assert_eq!(resident_of("Name:\tx\nVmRSS:\t  12 kB\n"), Some(12 << 10));
+        assert_eq!(resident_of(""), None);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Connections {
 }
 
 /// The opening `hello`. Returns the cluster time, which drivers send back with every command.
-async fn handshake(link: &mut Link) -> Result<Option<RawDocumentBuf>, LoadError> {
+pub(super) async fn handshake(link: &mut Link) -> Result<Option<RawDocumentBuf>, LoadError> {
     let hello = rawdoc! { "hello": 1, "helloOk": true, "$db": "admin" };
     let reply = link.exchange(&message::encode(&hello, None)).await?;
     let body = reply::succeeded(reply)?;
@@ -166,14 +166,14 @@ impl Client for ConnectionClient {
 }
 
 /// One connection with one request under way.
-struct Link {
+pub(super) struct Link {
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
 }
 
 impl Link {
-    async fn connect(address: SocketAddr) -> Result<Self, LoadError> {
+    pub(super) async fn connect(address: SocketAddr) -> Result<Self, LoadError> {
         let stream = TcpStream::connect(address)
             .await
             .map_err(|error| LoadError::Connect {
@@ -189,7 +189,7 @@ impl Link {
     }
 
     /// Sends a request and returns its whole reply.
-    async fn exchange(&mut self, request: &[u8]) -> Result<&[u8], LoadError> {
+    pub(super) async fn exchange(&mut self, request: &[u8]) -> Result<&[u8], LoadError> {
         self.stream.write_all(request).await?;
         self.filled = 0;
         loop {

@@ -88,6 +88,15 @@ impl Control {
         }
     }
 
+    /// One linearizable read, to see that the member serves.
+    pub(crate) fn find_probe(&mut self) -> Result<(), LoadError> {
+        let command = rawdoc! {
+            "find": "probe", "limit": 1, "singleBatch": true, "$db": message::DATABASE,
+            "readConcern": { "level": "linearizable" },
+        };
+        self.run(&command).map(drop)
+    }
+
     fn run(&mut self, command: &RawDocument) -> Result<RawDocumentBuf, LoadError> {
         self.stream.write_all(&message::encode(command, None))?;
         let mut reply = vec![0; message::HEADER_BYTES];

@@ -67,6 +67,39 @@ impl Prepared {
         Self::new(encode(&body, None))
     }
 
+    /// A retryable replacement of one document by its `_id`: two ids to write over.
+    pub(super) fn replace(
+        collection: &str,
+        session: &RawDocument,
+        cluster_time: Option<&RawDocument>,
+    ) -> Self {
+        let mut body = rawdoc! {
+            "update": collection, "ordered": true, "$db": DATABASE, "lsid": session.to_owned(), "txnNumber": NUMBER_MARK,
+        };
+        append_cluster_time(&mut body, cluster_time);
+        let value = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: vec![VALUE_MARK; VALUE_BYTES],
+        };
+        let id = ObjectId::from_bytes(ID_MARK);
+        let update = rawdoc! { "q": { "_id": id }, "u": { "_id": id, "v": value } };
+        Self::new(encode(&body, Some(("updates", &[update]))))
+    }
+
+    /// A retryable deletion of one document by its `_id`.
+    pub(super) fn delete(
+        collection: &str,
+        session: &RawDocument,
+        cluster_time: Option<&RawDocument>,
+    ) -> Self {
+        let mut body = rawdoc! {
+            "delete": collection, "ordered": true, "$db": DATABASE, "lsid": session.to_owned(), "txnNumber": NUMBER_MARK,
+        };
+        append_cluster_time(&mut body, cluster_time);
+        let deletion = rawdoc! { "q": { "_id": ObjectId::from_bytes(ID_MARK) }, "limit": 1 };
+        Self::new(encode(&body, Some(("deletes", &[deletion]))))
+    }
+
     fn new(bytes: Vec<u8>) -> Self {
         Prepared {
             number_at: places(&bytes, &NUMBER_MARK.to_le_bytes()).pop(),

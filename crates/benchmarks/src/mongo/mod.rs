@@ -3,6 +3,7 @@
 mod client;
 mod command;
 mod message;
+mod mixed;
 mod reply;
 pub(crate) mod stub;
 #[cfg(test)]
@@ -15,3 +16,4 @@ pub(crate) const READ_COLLECTION: &str = "points";
 
 pub(crate) use client::{Connections, Operation};
 pub(crate) use command::Control;
+pub(crate) use mixed::{Kind, Mixed, MixedClient};

@@ -81,6 +81,46 @@ impl Context {
         Ok(self.with_variables(bound))
     }
 
+    /// Adds the values of constants that were computed before: see [`Context::constants`].
+    pub fn with_constants(self, constants: &RawDocument) -> Context {
+        if constants.is_empty() {
+            return self;
+        }
+        let bind = |constant: raw::Element<'_>| (constant.name.to_owned(), constant.value().into());
+        let bound = raw::elements(constants).map(bind).collect();
+        self.with_variables(bound)
+    }
+
+    /// The values of expressions over one document, under their names.
+    pub fn evaluate_over(
+        &self,
+        expressions: &RawDocument,
+        document: &RawDocument,
+    ) -> Result<bson::RawDocumentBuf, DocumentError> {
+        let mut values = bson::RawDocumentBuf::new();
+        for expression in raw::elements(expressions) {
+            check_variable_name(expression.name)?;
+            let parsed = crate::expression::Expression::parse(expression.value(), self)?;
+            let value = parsed.evaluate(document)?;
+            let value = value.map_or(RawBson::Null, |value| value.into_owned());
+            if let Ok(name) = bson::raw::CString::try_from(expression.name) {
+                values.append(name, value);
+            }
+        }
+        Ok(values)
+    }
+
+    /// The values of all constants, for whoever evaluates later or elsewhere.
+    pub fn constants(&self) -> bson::RawDocumentBuf {
+        let mut constants = bson::RawDocumentBuf::new();
+        for (name, value) in self.variables.iter() {
+            if let Ok(name) = bson::raw::CString::try_from(name.as_str()) {
+                constants.append(name, value.as_raw_bson_ref());
+            }
+        }
+        constants
+    }
+
     /// Adds constants; later ones hide earlier ones of the same name.
     pub(crate) fn with_variables(mut self, more: Vec<(String, RawBson)>) -> Context {
         let mut variables = self.variables.as_ref().clone();

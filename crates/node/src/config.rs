@@ -83,7 +83,8 @@ impl std::fmt::Debug for Notices {
 pub const FEATURE_LEVEL: u32 = 3;
 /// From this level on there are joint memberships, election priorities and replacements.
 pub const FEATURE_LEVEL_MEMBERSHIP: u32 = 2;
-/// From this level on there are commands of the second format: indexes whose documents expire.
+/// From this level on there are commands of the second format: indexes whose documents expire, validators and views, and
+/// writes that carry what concerns all of their statements.
 pub const FEATURE_LEVEL_COMMAND_FORMAT_2: u32 = 3;
 /// The level of a member that says none: the first.
 const FEATURE_LEVEL_FIRST: u32 = 1;

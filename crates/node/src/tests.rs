@@ -68,6 +68,7 @@ pub(crate) fn insert(id: i32) -> Vec<u8> {
         session: None,
         ordered: true,
         now_ms: 0,
+        terms: Default::default(),
         statements: vec![Statement {
             statement_id: 0,
             operation: Operation::Insert { document },

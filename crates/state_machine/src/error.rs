@@ -101,6 +101,30 @@ pub enum CommandError {
         /// The session's latest.
         latest: i64,
     },
+    /// The collection's validator does not accept a document (MongoDB's 121).
+    #[error("Document failed validation")]
+    DocumentValidation {
+        /// The document's `_id` and what it does not satisfy.
+        info: RawDocumentBuf,
+    },
+    /// A view has no documents and no indexes of its own (MongoDB's 166).
+    #[error("Namespace {namespace} is a view, not a collection")]
+    NotOnView {
+        /// The view.
+        namespace: Namespace,
+    },
+    /// Views that read one another in a circle (MongoDB's 5).
+    #[error("View cycle detected: {namespaces}")]
+    ViewCycle {
+        /// From one to the next.
+        namespaces: String,
+    },
+    /// Views on views on views (MongoDB's 165).
+    #[error(
+        "View depth limit exceeded; maximum depth is {}",
+        crate::limits::VIEW_DEPTH_MAX
+    )]
+    ViewTooDeep,
     /// An index or `_id` key is longer than [`crate::limits::KEY_BYTES_MAX`].
     #[error(
         "key of {bytes} bytes for index {index} of {namespace} is too long, at most {} bytes are allowed",

@@ -2,6 +2,7 @@
 //!
 //! | space | key after the first byte | value |
 //! |---|---|---|
+//! | `0x01` sequences | collection id, u32 BE | the next number of a field that counts up |
 //! | `0x02` catalog | collection id, u32 BE | the collection's record |
 //! | `0x03` documents | collection id, u32 BE · key encoding of `_id` | the document, raw BSON |
 //! | `0x04` index entries | index id, u32 BE · encoded fields [· key encoding of `_id`] | see [`IndexEntryValue`] |
@@ -19,6 +20,7 @@ use std::ops::Bound;
 use bson::RawBsonRef;
 use document::key_encoding;
 
+pub(crate) const SEQUENCES: u8 = 0x01;
 pub(crate) const CATALOG: u8 = 0x02;
 pub(crate) const DOCUMENTS: u8 = 0x03;
 pub(crate) const INDEX_ENTRIES: u8 = 0x04;
@@ -130,6 +132,10 @@ pub fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
 
 pub(crate) fn catalog_key(collection_id: u32) -> Vec<u8> {
     prefix(CATALOG, collection_id).to_vec()
+}
+
+pub(crate) fn sequence_key(collection_id: u32) -> Vec<u8> {
+    prefix(SEQUENCES, collection_id).to_vec()
 }
 
 pub(crate) fn counters_key(collection_id: u32) -> Vec<u8> {

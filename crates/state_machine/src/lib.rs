@@ -28,10 +28,13 @@ mod snapshot_transfer;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, CollectionEntry, IndexEntry, IndexState, Namespace};
+pub use catalog::{
+    Catalog, CollectionEntry, IndexEntry, IndexState, Namespace, OWN_OPTIONS, Rules, Sequence,
+    Timestamps, ValidationLevel, Validator, View,
+};
 pub use command::{
     Command, DecodeError, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert,
-    WriteCommand,
+    WriteCommand, WriteTerms,
 };
 pub use error::CommandError;
 pub use expiry::ExpiredBatch;

@@ -8,6 +8,8 @@ pub const INDEXES_PER_COLLECTION_MAX: usize = 64;
 pub const NAMESPACE_BYTES_MAX: usize = 255;
 /// Bytes of a database name.
 pub const DATABASE_NAME_BYTES_MAX: usize = 63;
+/// Views on views, at most.
+pub const VIEW_DEPTH_MAX: usize = 20;
 /// Fields of one compound index.
 pub const INDEX_FIELDS_MAX: usize = 32;
 /// Bytes of one document.

@@ -84,6 +84,11 @@ pub enum IndexBuildProgress {
 pub enum CatalogReply {
     /// The collection exists now.
     Created,
+    /// The collection has its new options.
+    Modified {
+        /// Whether the named index was hidden before.
+        was_hidden: Option<bool>,
+    },
     /// The collection is gone.
     Dropped {
         /// Indexes it had.

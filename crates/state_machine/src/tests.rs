@@ -6,6 +6,7 @@ mod host;
 mod index_build;
 mod model;
 mod recovery;
+mod rules;
 mod sessions;
 mod transfer;
 mod write;

@@ -4,6 +4,7 @@
 //! holds; there is no clock. A missing value is `None`, as distinct from null. Values are borrowed from the
 //! document where nothing is computed. How deep expressions and computed values nest is bounded.
 
+pub(crate) mod budget;
 pub(crate) mod decimal;
 mod environment;
 pub(crate) mod number;
@@ -136,6 +137,7 @@ impl Expression {
 
     /// The value for `document`; `None` is "missing".
     pub fn evaluate<'a>(&'a self, document: &'a RawDocument) -> Evaluated<'a> {
+        budget::begin();
         self.evaluate_in(Environment::of(document))
     }
 
@@ -164,8 +166,14 @@ impl Expression {
             } => match evaluate {
                 Evaluate::Values(function) => {
                     let mut values = Vec::with_capacity(operands.len());
+                    let mut bytes = 0;
                     for operand in operands {
-                        values.push(operand.evaluate_in(environment)?);
+                        let value = operand.evaluate_in(environment)?;
+                        bytes += value
+                            .as_ref()
+                            .map_or(0, |value| budget::bytes_of(value.as_ref()));
+                        budget::check_bytes(bytes)?;
+                        values.push(value);
                     }
                     let operands = Operands::new(name, &values, operands);
                     function(&operands).map(|value| value.map(Value::Owned))
@@ -188,6 +196,7 @@ fn object<'a>(fields: &'a [(String, Expression)], environment: Environment<'a>) 
     for (name, expression) in fields {
         if let Some(value) = expression.evaluate_in(environment)? {
             out.append(name, value.as_ref());
+            budget::check_bytes(out.len())?;
         }
     }
     Ok(Some(Value::Owned(RawBson::Document(out.finish()))))
@@ -198,6 +207,7 @@ fn array<'a>(items: &'a [Expression], environment: Environment<'a>) -> Evaluated
     for item in items {
         let value = item.evaluate_in(environment)?;
         values.push(value.as_ref().map_or(RawBsonRef::Null, Value::as_ref));
+        budget::check_bytes(values.as_bytes().len())?;
     }
     Ok(Some(Value::Owned(RawBson::Array(values))))
 }

@@ -11,10 +11,12 @@ mod parse;
 mod pattern;
 #[cfg(test)]
 mod tests;
+mod why_not;
 
 pub use bounds::{IndexBounds, Interval};
 pub(crate) use operators::element_type;
 pub(crate) use pattern::Pattern;
+pub use why_not::why_not;
 
 use crate::context::Context;
 use crate::error::DocumentError;

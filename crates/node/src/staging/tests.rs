@@ -39,6 +39,7 @@ fn command(number: u64) -> Vec<u8> {
         session: None,
         ordered: true,
         now_ms: 0,
+        terms: Default::default(),
         statements: vec![Statement {
             statement_id: 0,
             operation: Operation::Update {

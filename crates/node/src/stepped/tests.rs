@@ -105,6 +105,7 @@ fn insert() -> Vec<u8> {
         session: None,
         ordered: true,
         now_ms: 0,
+        terms: Default::default(),
         statements: vec![statement],
     })
     .encode()

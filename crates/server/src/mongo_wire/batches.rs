@@ -1,6 +1,6 @@
 //! Batches of a cursor: the first one of a read, and the later ones of `getMore`.
 
-use bson::RawDocumentBuf;
+use bson::{RawDocumentBuf, Timestamp};
 use state_machine::Namespace;
 use state_machine::query::{Interrupt, Row};
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     pub no_timeout: bool,
     /// Whether other tasks should be moved off this thread meanwhile.
     pub may_be_long: bool,
+    /// The time a snapshot read shows.
+    pub at_cluster_time: Option<Timestamp>,
 }
 
 /// Runs a read and answers with its first batch.
@@ -59,6 +61,9 @@ pub(crate) fn first(
         };
         fields.i64("id", id);
         fields.string("ns", &namespace.to_string());
+        if let Some(time) = shape.at_cluster_time {
+            fields.timestamp("atClusterTime", time);
+        }
         fields.end();
         let reservation = Some(room.settle(fields.len()));
         Ok(Answer {
@@ -125,16 +130,32 @@ pub(crate) fn of_documents(
     collection: &str,
     documents: Vec<RawDocumentBuf>,
 ) -> Result<Answer, Failure> {
+    of_documents_by(
+        invocation,
+        collection,
+        documents,
+        batch_size(&invocation.request)?,
+    )
+}
+
+/// The same in batches of a size.
+pub(crate) fn of_documents_by(
+    invocation: &Invocation<'_>,
+    collection: &str,
+    documents: Vec<RawDocumentBuf>,
+    batch_size: Option<u64>,
+) -> Result<Answer, Failure> {
     let namespace = Namespace::new(invocation.request.database, collection);
     let rows = documents
         .into_iter()
         .map(|document| Ok(Row::from(document)));
     let shape = Shape {
-        batch_size: batch_size(&invocation.request)?,
+        batch_size,
         limit: None,
         single_batch: false,
         no_timeout: false,
         may_be_long: false,
+        at_cluster_time: None,
     };
     first(invocation, shape, namespace, |_| Ok(Box::new(rows)))
 }

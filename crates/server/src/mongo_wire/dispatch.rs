@@ -47,6 +47,8 @@ pub(crate) struct Answer {
     pub stream: Option<Watch>,
     /// The cursor whose next batch follows by itself.
     pub repeat: Option<i64>,
+    /// A command that usually reads has written: its write concern counts.
+    pub wrote: bool,
 }
 
 impl From<DocumentWriter> for Answer {
@@ -56,6 +58,7 @@ impl From<DocumentWriter> for Answer {
             reservation: None,
             stream: None,
             repeat: None,
+            wrote: false,
         }
     }
 }
@@ -203,7 +206,9 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         Ok(mut answer) => {
             let concern = match injected.write_concern_error {
                 Some(error) => Some(error),
-                None if command.access == Access::Write => write_concern::unmet(&invocation).await,
+                None if command.access == Access::Write || answer.wrote => {
+                    write_concern::unmet(&invocation).await
+                }
                 None => None,
             };
             if let Some(error) = concern {

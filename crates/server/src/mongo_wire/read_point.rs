@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::dispatch::Invocation;
 use super::failure::{Code, Failure};
 use super::request::ReadLevel;
-use super::server::{Server, index_of};
+use super::server::{Server, index_of, timestamp_of};
 use super::write_path::settle;
 
 /// How long a member without a leader looks for one before it gives the read back.
@@ -32,9 +32,12 @@ pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Fa
     if !primary && !secondary_allowed {
         return Err(not_primary());
     }
+    if options.read_level == Some(ReadLevel::Snapshot) {
+        return as_of(invocation, secondary_allowed).await;
+    }
     let confirmed = match options.read_level {
         Some(ReadLevel::Local | ReadLevel::Available) => false,
-        Some(ReadLevel::Majority | ReadLevel::Linearizable) => true,
+        Some(ReadLevel::Majority | ReadLevel::Linearizable | ReadLevel::Snapshot) => true,
         None => primary,
     };
     let applied = server.node.reader().applied_index();
@@ -48,6 +51,49 @@ pub(crate) async fn snapshot(invocation: &Invocation<'_>) -> Result<Snapshot, Fa
         ));
     }
     Ok(server.node.reader().snapshot())
+}
+
+/// Commands that read at one point in time outside transactions.
+const SNAPSHOT_READS: [&str; 3] = ["find", "aggregate", "distinct"];
+
+/// The state as of the time that was asked for, or of now.
+async fn as_of(invocation: &Invocation<'_>, secondary_allowed: bool) -> Result<Snapshot, Failure> {
+    let (server, request) = (invocation.server, &invocation.request);
+    if !SNAPSHOT_READS.contains(&request.name) {
+        return Err(Failure::new(
+            Code::InvalidOptions,
+            format!(
+                "The command '{}' does not support readConcern level 'snapshot' outside of transactions",
+                request.name
+            ),
+        ));
+    }
+    let confirmed = confirm(server, secondary_allowed).await?;
+    let Some(time) = request.options.at_cluster_time else {
+        return Ok(server.node.reader().snapshot());
+    };
+    let index = index_of(time);
+    if index > confirmed {
+        return Err(Failure::new(
+            Code::InvalidOptions,
+            "readConcern atClusterTime value must not be greater than the current clusterTime",
+        ));
+    }
+    server.node.reader().snapshot_at(index)?.ok_or_else(|| {
+        Failure::new(
+            Code::SnapshotTooOld,
+            "Read timestamp is older than the oldest one that is kept readable",
+        )
+    })
+}
+
+/// The time that the reply to a snapshot read names.
+pub(crate) fn at_cluster_time(
+    invocation: &Invocation<'_>,
+    snapshot: &Snapshot,
+) -> Option<bson::Timestamp> {
+    let level = invocation.request.options.read_level;
+    (level == Some(ReadLevel::Snapshot)).then(|| timestamp_of(snapshot.as_of()))
 }
 
 /// A linearizable snapshot on the leader, for planning writes.

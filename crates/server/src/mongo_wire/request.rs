@@ -30,7 +30,7 @@ pub(crate) struct Request<'a> {
 }
 
 /// Where the write commands have their statements.
-const STATEMENT_FIELDS: &[&str] = &["documents", "updates", "deletes"];
+const STATEMENT_FIELDS: &[&str] = &["documents", "updates", "deletes", "ops"];
 
 /// The consistency a read asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) enum ReadLevel {
     Available,
     Majority,
     Linearizable,
+    /// As of one point in time, which the reply names.
+    Snapshot,
 }
 
 /// What a write waits for beyond what every acknowledged write has.
@@ -77,6 +79,8 @@ pub(crate) struct Options<'a> {
     pub max_time_ms: Option<u64>,
     pub read_level: Option<ReadLevel>,
     pub after_cluster_time: Option<Timestamp>,
+    /// The point in time that a snapshot read asks for.
+    pub at_cluster_time: Option<Timestamp>,
     pub write_concern: WriteConcern,
     /// `$readPreference.mode`, when there is one.
     pub read_preference: Option<&'a str>,
@@ -141,11 +145,28 @@ impl<'a> Options<'a> {
                     }
                 },
                 "provenance" => {}
-                "atClusterTime" => {
-                    return Err(Failure::not_supported("readConcern option 'atClusterTime'"));
-                }
+                "atClusterTime" => match value {
+                    RawBsonRef::Timestamp(time) => self.at_cluster_time = Some(time),
+                    _ => {
+                        return Err(Failure::type_mismatch(
+                            "'atClusterTime' must be a timestamp",
+                        ));
+                    }
+                },
                 other => return Err(unknown_field("readConcern", other)),
             }
+        }
+        if self.at_cluster_time.is_some() && self.read_level != Some(ReadLevel::Snapshot) {
+            return Err(Failure::new(
+                Code::InvalidOptions,
+                "readConcern level 'snapshot' is required when specifying atClusterTime",
+            ));
+        }
+        if self.at_cluster_time.is_some() && self.after_cluster_time.is_some() {
+            return Err(Failure::new(
+                Code::InvalidOptions,
+                "Specifying both atClusterTime and afterClusterTime is not allowed",
+            ));
         }
         Ok(())
     }
@@ -412,7 +433,7 @@ fn read_level(level: &str) -> Result<Option<ReadLevel>, Failure> {
         "available" => Ok(Some(ReadLevel::Available)),
         "majority" => Ok(Some(ReadLevel::Majority)),
         "linearizable" => Ok(Some(ReadLevel::Linearizable)),
-        "snapshot" => Err(Failure::not_supported("readConcern level 'snapshot'")),
+        "snapshot" => Ok(Some(ReadLevel::Snapshot)),
         other => Err(Failure::new(
             Code::FailedToParse,
             format!(

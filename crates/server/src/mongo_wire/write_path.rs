@@ -105,10 +105,18 @@ pub(crate) async fn settle(server: &Server) {
 /// Runs a plan to its end.
 pub(crate) async fn run(
     invocation: &Invocation<'_>,
+    planner: WritePlanner,
+) -> Result<WriteOutcome, Failure> {
+    run_after(invocation, planner, false).await
+}
+
+/// Runs a plan to its end, after others of the same request that may have changed something.
+pub(crate) async fn run_after(
+    invocation: &Invocation<'_>,
     mut planner: WritePlanner,
+    mut anything_applied: bool,
 ) -> Result<WriteOutcome, Failure> {
     let server = invocation.server;
-    let mut anything_applied = false;
     let mut searching = false;
     let at_most_once = invocation.request.options.txn_number.is_some();
     let failed = |failure: Failure, anything_applied: bool| match anything_applied {

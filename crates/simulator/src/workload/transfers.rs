@@ -109,6 +109,7 @@ impl Activity for Transfers {
             session: None,
             ordered: true,
             now_ms: 0,
+            terms: Default::default(),
             statements: statements.collect(),
         }))]
     }

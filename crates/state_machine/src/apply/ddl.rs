@@ -3,13 +3,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bson::RawDocumentBuf;
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::Stop;
 use super::overlay::Overlay;
 use crate::catalog::{
-    CollectionEntry, IndexRequest, IndexState, Namespace, Standing, describe, new_collection,
-    parse_index_spec, validate_namespace,
+    CollectionEntry, IndexEntry, IndexRequest, IndexState, Namespace, Rules, Standing, describe,
+    new_collection, parse_index_spec, validate_namespace,
 };
 use crate::command::IndexSelection;
 use crate::error::CommandError;
@@ -52,8 +52,117 @@ pub(super) fn create_collection(
             Err(CommandError::NamespaceExists { namespace }.into())
         };
     }
+    if let Some(view) = &Rules::of(&options).view {
+        overlay.catalog().check_view(&namespace, view)?;
+    }
     create(overlay, namespace, options)?;
     Ok(CatalogReply::Created)
+}
+
+/// As [`existing`], refusing views.
+fn existing_collection(
+    overlay: &Overlay<'_>,
+    namespace: &Namespace,
+) -> Result<Arc<CollectionEntry>, CommandError> {
+    let collection = existing(overlay, namespace)?;
+    match collection.is_view() {
+        true => Err(CommandError::NotOnView {
+            namespace: namespace.clone(),
+        }),
+        false => Ok(collection),
+    }
+}
+
+pub(super) fn modify_collection(
+    overlay: &mut Overlay<'_>,
+    namespace: &Namespace,
+    changes: &RawDocument,
+    hidden: Option<(String, bool)>,
+) -> Result<CatalogReply, Stop> {
+    let mut collection = existing(overlay, namespace)?;
+    if !changes.is_empty() {
+        let options = merged(&collection.options, changes)?;
+        let view = Rules::of(&options).view;
+        if view.is_some() != collection.is_view() {
+            return Err(CommandError::InvalidOptions {
+                message: format!("{namespace} cannot become a view, nor stop being one"),
+            }
+            .into());
+        }
+        if let Some(view) = &view {
+            overlay.catalog().check_view(namespace, view)?;
+        }
+        let counted = collection.rules.sequence.is_some();
+        collection = overlay.put_collection(collection.with_options(options));
+        if counted && collection.rules.sequence.is_none() {
+            overlay.delete(keyspace::sequence_key(collection.id));
+        }
+    }
+    let was_hidden = match hidden {
+        Some((index, hidden)) => Some(hide(overlay, &collection, &index, hidden)?),
+        None => None,
+    };
+    Ok(CatalogReply::Modified { was_hidden })
+}
+
+/// The options with some replaced, added, or taken away by null.
+fn merged(
+    options: &RawDocument,
+    changes: &RawDocument,
+) -> Result<RawDocumentBuf, document::DocumentError> {
+    let mut merged = RawDocumentBuf::new();
+    for element in options {
+        let (name, value) = element?;
+        match changes.get(name)? {
+            None => merged.append(name, value),
+            Some(RawBsonRef::Null) => {}
+            Some(changed) => merged.append(name, changed),
+        }
+    }
+    for element in changes {
+        let (name, value) = element?;
+        if value != RawBsonRef::Null && options.get(name)?.is_none() {
+            merged.append(name, value);
+        }
+    }
+    Ok(merged)
+}
+
+/// Whether the index was hidden before.
+fn hide(
+    overlay: &mut Overlay<'_>,
+    collection: &CollectionEntry,
+    name: &str,
+    hidden: bool,
+) -> Result<bool, Stop> {
+    let index = collection
+        .index(name)
+        .ok_or_else(|| CommandError::IndexNotFound {
+            message: format!("cannot find index {name} for ns {}", collection.namespace),
+        })?;
+    if index.is_id() {
+        return Err(document::DocumentError::bad_value("can't hide _id index").into());
+    }
+    let before = index.hidden;
+    if before != hidden {
+        let mut spec = RawDocumentBuf::new();
+        for element in index.spec.iter() {
+            let (name, value) = element.map_err(document::DocumentError::from)?;
+            if name != "hidden" {
+                spec.append(name, value);
+            }
+        }
+        if hidden {
+            spec.append(bson::raw::cstr!("hidden"), true);
+        }
+        let changed = IndexEntry {
+            hidden,
+            spec,
+            ..IndexEntry::clone(index)
+        };
+        overlay.put_collection(collection.with_index(changed));
+    }
+    Ok(before)
 }
 
 fn existing(
@@ -98,7 +207,7 @@ pub(super) fn rename_collection(
     to: Namespace,
     drop_target: bool,
 ) -> Result<CatalogReply, Stop> {
-    let collection = existing(overlay, from)?;
+    let collection = existing_collection(overlay, from)?;
     validate_namespace(&to)?;
     if *from == to {
         return Err(CommandError::IllegalOperation {
@@ -113,7 +222,7 @@ pub(super) fn rename_collection(
         .into());
     }
     if let Some(target) = overlay.collection(&to) {
-        if !drop_target {
+        if !drop_target || target.is_view() {
             return Err(CommandError::NamespaceExists { namespace: to }.into());
         }
         overlay.drop_collection(&target);
@@ -136,6 +245,12 @@ pub(super) fn create_indexes(
         .collect::<Result<Vec<_>, CommandError>>()?;
     let created_collection = overlay.collection(namespace).is_none();
     let mut collection = ensure_collection(overlay, namespace)?;
+    if collection.is_view() {
+        return Err(CommandError::NotOnView {
+            namespace: namespace.clone(),
+        }
+        .into());
+    }
     let indexes_before = collection.indexes.len() as u32;
     let empty = created_collection || is_empty(overlay, &collection)?;
     let mut building = Vec::new();
@@ -213,7 +328,7 @@ pub(super) fn drop_indexes(
     namespace: &Namespace,
     selection: &IndexSelection,
 ) -> Result<CatalogReply, Stop> {
-    let mut collection = existing(overlay, namespace)?;
+    let mut collection = existing_collection(overlay, namespace)?;
     let indexes_before = collection.indexes.len() as u32;
     for id in selected(&collection, selection)? {
         collection = drop_index(overlay, &collection, id);

@@ -9,6 +9,7 @@ mod expire;
 mod index_build;
 mod overlay;
 mod reclaim;
+mod rules;
 mod sessions;
 mod write;
 
@@ -93,6 +94,11 @@ fn evaluate(
         Command::CreateCollection { namespace, options } => {
             ddl::create_collection(overlay, namespace, options)?
         }
+        Command::ModifyCollection {
+            namespace,
+            changes,
+            hidden,
+        } => ddl::modify_collection(overlay, &namespace, &changes, hidden)?,
         Command::DropCollection { namespace } => ddl::drop_collection(overlay, &namespace)?,
         Command::DropDatabase { database } => ddl::drop_database(overlay, &database),
         Command::RenameCollection {

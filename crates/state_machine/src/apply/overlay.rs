@@ -98,6 +98,9 @@ impl<'a> Overlay<'a> {
     pub(super) fn drop_collection(&mut self, collection: &CollectionEntry) {
         self.catalog_mut().remove(collection.id);
         self.delete(keyspace::catalog_key(collection.id));
+        if collection.rules.sequence.is_some() {
+            self.delete(keyspace::sequence_key(collection.id));
+        }
         self.mark_dropped(DroppedSpace::Collection(collection.id));
         for index in collection.indexes.iter().filter(|index| !index.is_id()) {
             self.mark_dropped(DroppedSpace::Index(index.id));

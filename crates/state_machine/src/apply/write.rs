@@ -9,10 +9,12 @@ use document::{Context, DocumentError};
 use storage_engine::Slice;
 
 use super::overlay::Overlay;
+use super::rules::{self, Circumstances};
 use super::sessions::{Session, SessionCache};
 use super::{OrFault, Stop, ddl, documents};
 use crate::catalog::{CollectionEntry, Namespace};
 use crate::command::{Image, Operation, Upsert, WriteCommand};
+use crate::error::CommandError;
 use crate::reply::{StatementResult, WriteReply};
 
 pub(super) fn run(
@@ -25,14 +27,26 @@ pub(super) fn run(
         session,
         ordered,
         now_ms,
+        terms,
         statements,
     } = command;
     let mut session = match session {
         Some(stamp) => Some(Session::begin(overlay, sessions, stamp, now_ms)?),
         None => None,
     };
+    // Time and seed come with the command, so that every replica computes the same.
+    let context = Context::at(now_ms, now_ms as u64).with_constants(&terms.variables);
+    let execution = Execution {
+        namespace: &namespace,
+        context,
+        circumstances: Circumstances {
+            now_ms,
+            bypass_validation: terms.bypass_validation,
+        },
+        supplied: terms.supplied,
+    };
     let mut results = Vec::with_capacity(statements.len());
-    for statement in statements {
+    for (position, statement) in statements.into_iter().enumerate() {
         let id = statement.statement_id;
         if let Some(session) = &mut session
             && let Some(result) = session.recorded(overlay, id).or_fault()?
@@ -40,11 +54,12 @@ pub(super) fn run(
             results.push((id, result));
             continue;
         }
-        let result = match execute(overlay, &namespace, statement.operation, now_ms) {
-            Ok(result) => result,
-            Err(Stop::Refused(error)) => StatementResult::Failed(error),
-            Err(fault) => return Err(fault),
-        };
+        let result =
+            match execution.run(overlay, statement.operation, terms.constants.get(position)) {
+                Ok(result) => result,
+                Err(Stop::Refused(error)) => StatementResult::Failed(error),
+                Err(fault) => return Err(fault),
+            };
         let failed = matches!(result, StatementResult::Failed(_) | StatementResult::Stale);
         if let Some(session) = &mut session
             && !failed
@@ -62,55 +77,91 @@ pub(super) fn run(
     Ok(WriteReply { results })
 }
 
-fn execute(
-    overlay: &mut Overlay<'_>,
-    namespace: &Namespace,
-    operation: Operation,
-    now_ms: i64,
-) -> Result<StatementResult, Stop> {
-    // Time and seed come with the command, so that every replica computes the same.
-    let context = Context::at(now_ms, now_ms as u64);
-    match operation {
-        Operation::Insert { document } => {
-            let collection = ddl::ensure_collection(overlay, namespace)?;
-            documents::insert(overlay, &collection, document.into_bytes())?;
-            Ok(StatementResult::Inserted)
+/// What holds for all statements of one command.
+struct Execution<'c> {
+    namespace: &'c Namespace,
+    context: Context,
+    circumstances: Circumstances,
+    supplied: bool,
+}
+
+impl Execution<'_> {
+    fn run(
+        &self,
+        overlay: &mut Overlay<'_>,
+        operation: Operation,
+        constants: Option<&RawDocumentBuf>,
+    ) -> Result<StatementResult, Stop> {
+        if let Some(collection) = overlay.catalog().collection(self.namespace)
+            && collection.is_view()
+        {
+            let namespace = self.namespace.clone();
+            return Err(CommandError::NotOnView { namespace }.into());
         }
-        Operation::Update {
-            filter,
-            update,
-            array_filters,
-            candidates,
-            multi,
-            upsert,
-            image,
-        } => {
-            let statement = UpdateStatement {
-                filter: Filter::parse_in(&filter, &context.clone().without_random())?,
-                filter_document: filter,
-                update: Update::parse_in(update.as_raw_bson_ref(), &array_filters, &context)?,
+        self.execute(overlay, operation, constants)
+    }
+
+    fn execute(
+        &self,
+        overlay: &mut Overlay<'_>,
+        operation: Operation,
+        constants: Option<&RawDocumentBuf>,
+    ) -> Result<StatementResult, Stop> {
+        let (namespace, context) = (self.namespace, &self.context);
+        match operation {
+            Operation::Insert { document } => {
+                let collection = ddl::ensure_collection(overlay, namespace)?;
+                let document = rules::inserted(overlay, &collection, document, self.circumstances)?;
+                documents::insert(overlay, &collection, document.into_bytes())?;
+                Ok(StatementResult::Inserted)
+            }
+            Operation::Update {
+                filter,
+                update,
+                array_filters,
                 candidates,
                 multi,
                 upsert,
                 image,
-                now_ms,
-            };
-            statement.run(overlay, namespace)
+            } => {
+                let of_update = match constants {
+                    Some(constants) => &context.clone().with_constants(constants),
+                    None => context,
+                };
+                let statement = UpdateStatement {
+                    filter: Filter::parse_in(&filter, &context.clone().without_random())?,
+                    filter_document: filter,
+                    update: Update::parse_in(update.as_raw_bson_ref(), &array_filters, of_update)?,
+                    candidates,
+                    multi,
+                    upsert,
+                    image,
+                    circumstances: self.circumstances,
+                    supplied: constants.filter(|_| self.supplied).and_then(supplied),
+                };
+                statement.run(overlay, namespace)
+            }
+            Operation::Delete {
+                filter,
+                candidates,
+                multi,
+                image,
+            } => delete(
+                overlay,
+                namespace,
+                &Filter::parse_in(&filter, &context.clone().without_random())?,
+                &candidates,
+                multi,
+                image,
+            ),
         }
-        Operation::Delete {
-            filter,
-            candidates,
-            multi,
-            image,
-        } => delete(
-            overlay,
-            namespace,
-            &Filter::parse_in(&filter, &context.without_random())?,
-            &candidates,
-            multi,
-            image,
-        ),
     }
+}
+
+/// The document that a statement's constants supply.
+fn supplied(constants: &RawDocumentBuf) -> Option<RawDocumentBuf> {
+    let new = constants.get_document("new").ok()?;
+    Some(new.to_owned())
 }
 
 /// The documents a statement may touch.
@@ -184,7 +235,9 @@ struct UpdateStatement {
     multi: bool,
     upsert: Option<Upsert>,
     image: Image,
-    now_ms: i64,
+    circumstances: Circumstances,
+    /// What an upsert inserts, when it comes with the statement.
+    supplied: Option<RawDocumentBuf>,
 }
 
 impl UpdateStatement {
@@ -204,7 +257,16 @@ impl UpdateStatement {
                 };
                 matched += 1;
                 let before = raw(&stored)?;
-                let after = self.update.apply(before, &self.context(Some(before)))?;
+                let after = match self.update.apply(before, &self.context(Some(before)))? {
+                    Some(after) => Some(rules::replaced(
+                        overlay,
+                        &collection,
+                        before,
+                        after,
+                        self.circumstances,
+                    )?),
+                    None => None,
+                };
                 if self.image == Image::Before {
                     image = Some(before.to_owned());
                 } else if self.image == Image::After {
@@ -241,14 +303,21 @@ impl UpdateStatement {
         namespace: &Namespace,
         upsert: &Upsert,
     ) -> Result<StatementResult, Stop> {
-        let document: RawDocumentBuf = self.update.upsert(
-            &self.filter,
-            upsert.generated_id.clone(),
-            &self.context(None),
-        )?;
+        let document: RawDocumentBuf = match &self.supplied {
+            Some(supplied) => {
+                document::validate::document(supplied)?;
+                supplied.clone()
+            }
+            None => self.update.upsert(
+                &self.filter,
+                upsert.generated_id.clone(),
+                &self.context(None),
+            )?,
+        };
         let upserted = Bson::try_from(documents::id_of(&document)?).map_err(DocumentError::from)?;
-        let image = (self.image == Image::After).then(|| document.clone());
         let collection = ddl::ensure_collection(overlay, namespace)?;
+        let document = rules::inserted(overlay, &collection, document, self.circumstances)?;
+        let image = (self.image == Image::After).then(|| document.clone());
         documents::insert(overlay, &collection, document.into_bytes())?;
         Ok(StatementResult::Updated {
             matched: 0,
@@ -264,7 +333,7 @@ impl UpdateStatement {
             .filter(|_| self.update.is_positional())
             .and_then(|document| matched_element(&self.filter_document, document));
         UpdateContext {
-            now_ms: self.now_ms,
+            now_ms: self.circumstances.now_ms,
             inserting: document.is_none(),
             matched_element,
         }

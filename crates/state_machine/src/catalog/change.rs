@@ -6,7 +6,7 @@ use bson::RawDocumentBuf;
 use md5::{Digest, Md5};
 
 use super::{
-    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexRequest, IndexState, Namespace,
+    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexRequest, IndexState, Namespace, Rules,
 };
 
 impl Catalog {
@@ -78,6 +78,7 @@ pub(crate) fn new_collection(
         id,
         namespace,
         uuid,
+        rules: Arc::new(Rules::of(&options)),
         options,
         indexes: vec![Arc::new(id_index)],
         counters: Arc::new(CountersCell::default()),
@@ -97,6 +98,15 @@ impl CollectionEntry {
             None => changed.indexes.push(Arc::new(index)),
         }
         changed
+    }
+
+    /// This collection with other options.
+    pub(crate) fn with_options(&self, options: RawDocumentBuf) -> CollectionEntry {
+        CollectionEntry {
+            rules: Arc::new(Rules::of(&options)),
+            options,
+            ..self.clone()
+        }
     }
 
     /// This collection without one index.

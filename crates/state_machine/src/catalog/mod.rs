@@ -8,10 +8,12 @@ mod change;
 mod counters;
 mod expiry;
 mod names;
+mod options;
 mod record;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +24,7 @@ use document::key_encoding::Direction;
 use document::path::Path;
 
 pub use names::{validate_database_name, validate_namespace};
+pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
 pub use spec::describe;
 
 pub(crate) use change::new_collection;
@@ -119,6 +122,8 @@ pub struct CollectionEntry {
     pub uuid: [u8; 16],
     /// The options it was created with.
     pub options: RawDocumentBuf,
+    /// The same, understood.
+    pub rules: Arc<Rules>,
     /// `_id_` first, then in order of creation.
     pub indexes: Vec<Arc<IndexEntry>>,
     pub(crate) counters: Arc<CountersCell>,
@@ -128,6 +133,11 @@ impl CollectionEntry {
     /// The index of this name.
     pub fn index(&self, name: &str) -> Option<&Arc<IndexEntry>> {
         self.indexes.iter().find(|index| index.name == name)
+    }
+
+    /// Whether this is a view: a question about another collection, without documents of its own.
+    pub fn is_view(&self) -> bool {
+        self.rules.view.is_some()
     }
 
     /// Indexes queries may use.

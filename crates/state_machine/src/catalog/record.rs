@@ -7,7 +7,9 @@ use std::sync::Arc;
 use storage_engine::{Engine, StorageFault};
 
 use super::spec::parse_fields;
-use super::{Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, expiry};
+use super::{
+    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, Rules, expiry,
+};
 use crate::command::{DecodeError, Input, Output};
 use crate::keyspace;
 use crate::reader::CollectionCounts;
@@ -77,6 +79,7 @@ fn decode_collection(
         id,
         namespace,
         uuid: uuid.try_into().expect("16 bytes were taken"),
+        rules: Arc::new(Rules::of(&options)),
         options,
         indexes,
         counters: Arc::new(CountersCell::new(counts)),

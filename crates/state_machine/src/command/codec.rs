@@ -12,10 +12,13 @@ use bson::RawBson;
 use super::fields::{DecodeError, Input, Output};
 use super::{
     Command, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert, WriteCommand,
+    WriteTerms,
 };
 
 /// The newest version this build reads and writes.
 const VERSION: u8 = 2;
+/// From here on a write may carry [`WriteTerms`].
+const VERSION_OF_TERMS: u8 = 2;
 
 mod kind {
     pub(super) const WRITE: u8 = 1;
@@ -31,6 +34,7 @@ mod kind {
     pub(super) const RECLAIM: u8 = 11;
     /// From version 2 on.
     pub(super) const EXPIRE_DOCUMENTS: u8 = 12;
+    pub(super) const MODIFY_COLLECTION: u8 = 30;
 }
 
 mod operation {
@@ -45,11 +49,24 @@ impl Command {
         let mut output = Output::with_capacity(256);
         output.u8(self.format());
         match self {
-            Command::Write(write) => encode_write(&mut output, write),
+            Command::Write(write) => encode_write(&mut output, write, self.format()),
             Command::CreateCollection { namespace, options } => {
                 output.u8(kind::CREATE_COLLECTION);
                 output.namespace(namespace);
                 output.document(options);
+            }
+            Command::ModifyCollection {
+                namespace,
+                changes,
+                hidden,
+            } => {
+                output.u8(kind::MODIFY_COLLECTION);
+                output.namespace(namespace);
+                output.document(changes);
+                output.optional(hidden.as_ref(), |output, (index, hidden)| {
+                    output.str(index);
+                    output.bool(*hidden);
+                });
             }
             Command::DropCollection { namespace } => {
                 output.u8(kind::DROP_COLLECTION);
@@ -137,7 +154,7 @@ impl Command {
             return Err(DecodeError::Version(version));
         }
         let kind = input.u8("kind")?;
-        let command = decode_kind(&mut input, kind)?;
+        let command = decode_kind(&mut input, kind, version)?;
         input.finish()?;
         // Members that knew version 1 only refused it: so must everybody, whenever it is applied.
         if command.format() > version {
@@ -147,12 +164,19 @@ impl Command {
     }
 }
 
-fn decode_kind(input: &mut Input<'_>, kind: u8) -> Result<Command, DecodeError> {
+fn decode_kind(input: &mut Input<'_>, kind: u8, version: u8) -> Result<Command, DecodeError> {
     Ok(match kind {
-        kind::WRITE => Command::Write(decode_write(input)?),
+        kind::WRITE => Command::Write(decode_write(input, version)?),
         kind::CREATE_COLLECTION => Command::CreateCollection {
             namespace: input.namespace()?,
             options: input.document("options")?.to_owned(),
+        },
+        kind::MODIFY_COLLECTION => Command::ModifyCollection {
+            namespace: input.namespace()?,
+            changes: input.document("changes")?.to_owned(),
+            hidden: input.optional("hidden", |input| {
+                Ok((input.str("index name")?.to_owned(), input.bool("hidden")?))
+            })?,
         },
         kind::DROP_COLLECTION => Command::DropCollection {
             namespace: input.namespace()?,
@@ -207,7 +231,7 @@ fn decode_kind(input: &mut Input<'_>, kind: u8) -> Result<Command, DecodeError> 
     })
 }
 
-fn encode_write(output: &mut Output, write: &WriteCommand) {
+fn encode_write(output: &mut Output, write: &WriteCommand, version: u8) {
     output.u8(kind::WRITE);
     output.namespace(&write.namespace);
     output.optional(write.session.as_ref(), |output, session| {
@@ -221,9 +245,15 @@ fn encode_write(output: &mut Output, write: &WriteCommand) {
         output.i32(statement.statement_id);
         encode_operation(output, &statement.operation);
     }
+    if version >= VERSION_OF_TERMS {
+        output.bool(write.terms.bypass_validation);
+        output.document(&write.terms.variables);
+        output.documents(&write.terms.constants);
+        output.bool(write.terms.supplied);
+    }
 }
 
-fn decode_write(input: &mut Input<'_>) -> Result<WriteCommand, DecodeError> {
+fn decode_write(input: &mut Input<'_>, version: u8) -> Result<WriteCommand, DecodeError> {
     let namespace = input.namespace()?;
     let session = input.optional("session", |input| {
         Ok(SessionStamp {
@@ -242,11 +272,21 @@ fn decode_write(input: &mut Input<'_>) -> Result<WriteCommand, DecodeError> {
             })
         })
         .collect::<Result<_, DecodeError>>()?;
+    let terms = match version {
+        VERSION_OF_TERMS.. => WriteTerms {
+            bypass_validation: input.bool("bypass validation")?,
+            variables: input.document("variables")?.to_owned(),
+            constants: input.documents("constants")?,
+            supplied: input.bool("supplied")?,
+        },
+        _ => WriteTerms::default(),
+    };
     Ok(WriteCommand {
         namespace,
         session,
         ordered,
         now_ms,
+        terms,
         statements,
     })
 }

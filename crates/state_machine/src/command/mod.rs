@@ -33,8 +33,30 @@ pub struct WriteCommand {
     pub ordered: bool,
     /// The planner's time, milliseconds since the epoch.
     pub now_ms: i64,
+    /// What else holds for all statements.
+    pub terms: WriteTerms,
     /// In order of execution; ids are unique within a session's transaction number.
     pub statements: Vec<Statement>,
+}
+
+/// What holds for all statements of a write command besides; the default for most. Read since version 2.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WriteTerms {
+    /// The collection's validator is not asked.
+    pub bypass_validation: bool,
+    /// The values of the client's `let`, for filters and pipelines; empty for none.
+    pub variables: RawDocumentBuf,
+    /// Values for the pipeline of one update each, in the order of the statements; empty when no statement has any.
+    pub constants: Vec<RawDocumentBuf>,
+    /// An upsert inserts the `new` of its constants, not what its filter and its pipeline make.
+    pub supplied: bool,
+}
+
+impl WriteTerms {
+    /// Whether this says nothing.
+    pub fn is_default(&self) -> bool {
+        *self == WriteTerms::default()
+    }
 }
 
 /// One write and the id under which its result is remembered.
@@ -129,6 +151,15 @@ pub enum Command {
         /// The options it is listed with.
         options: RawDocumentBuf,
     },
+    /// Change a collection's options or an index's. (Version 2.)
+    ModifyCollection {
+        /// Its name.
+        namespace: Namespace,
+        /// Options that replace those of the same name; null takes one away.
+        changes: RawDocumentBuf,
+        /// An index by name, and whether queries may not choose it.
+        hidden: Option<(String, bool)>,
+    },
     /// Drop a collection; its data goes with later `Reclaim`s.
     DropCollection {
         /// Its name.
@@ -203,7 +234,9 @@ impl Command {
     /// The format this is written in: the first, unless it holds what members of that one would refuse or not read.
     pub fn format(&self) -> u8 {
         match self {
-            Command::ExpireDocuments { .. } => 2,
+            Command::ExpireDocuments { .. } | Command::ModifyCollection { .. } => 2,
+            Command::CreateCollection { options, .. } if !options.is_empty() => 2,
+            Command::Write(write) if !write.terms.is_default() => 2,
             Command::CreateIndexes { specs, .. }
                 if specs.iter().any(|spec| needs_format_2(spec)) =>
             {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     Command, DecodeError, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert,
-    WriteCommand,
+    WriteCommand, WriteTerms,
 };
 use crate::catalog::Namespace;
 
@@ -100,14 +100,26 @@ fn write() -> impl Strategy<Value = Command> {
         prop::option::of(session),
         any::<bool>(),
         any::<i64>(),
+        (
+            any::<bool>(),
+            document(),
+            prop::collection::vec(document(), 0..3),
+            any::<bool>(),
+        ),
         prop::collection::vec(statement, 0..5),
     )
-        .prop_map(|(namespace, session, ordered, now_ms, statements)| {
+        .prop_map(|(namespace, session, ordered, now_ms, terms, statements)| {
             Command::Write(WriteCommand {
                 namespace,
                 session,
                 ordered,
                 now_ms,
+                terms: WriteTerms {
+                    bypass_validation: terms.0,
+                    variables: terms.1,
+                    constants: terms.2,
+                    supplied: terms.3,
+                },
                 statements,
             })
         })
@@ -126,6 +138,8 @@ fn command() -> impl Strategy<Value = Command> {
         8 => write(),
         1 => (namespace(), document())
             .prop_map(|(namespace, options)| Command::CreateCollection { namespace, options }),
+        1 => (namespace(), document(), prop::option::of(("[a-z_]{0,4}", any::<bool>())))
+            .prop_map(|(namespace, changes, hidden)| Command::ModifyCollection { namespace, changes, hidden }),
         1 => namespace().prop_map(|namespace| Command::DropCollection { namespace }),
         1 => "[a-z]{0,5}".prop_map(|database| Command::DropDatabase { database }),
         1 => (namespace(), namespace(), any::<bool>())

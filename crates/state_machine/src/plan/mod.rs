@@ -25,6 +25,6 @@ mod statement;
 pub use outcome::{StatementOutcome, WriteOutcome};
 pub use planner::{Environment, Step, WritePlanner};
 pub use request::{
-    DeleteStatement, FindAndModifyOperation, FindAndModifyRequest, InsertRequest, UpdateStatement,
-    WriteOptions,
+    BulkStatement, DeleteStatement, FindAndModifyOperation, FindAndModifyRequest, InsertRequest,
+    UpdateStatement, WriteOptions,
 };

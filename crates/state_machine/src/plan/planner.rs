@@ -5,7 +5,8 @@ use document::{DocumentError, ErrorKind, projection::Projection};
 
 use super::outcome::{StatementOutcome, WriteOutcome};
 use super::request::{
-    DeleteStatement, FindAndModifyRequest, InsertRequest, UpdateStatement, WriteOptions,
+    BulkStatement, DeleteStatement, FindAndModifyRequest, InsertRequest, UpdateStatement,
+    WriteOptions,
 };
 use super::statement::{Change, Work, prepare_insert};
 use crate::query::{FindCursor, QueryError};
@@ -46,6 +47,8 @@ pub enum Step {
 pub struct WritePlanner {
     options: WriteOptions,
     work: Vec<Work>,
+    /// Whether any statement has values of its own for its pipeline.
+    has_constants: bool,
     outcomes: Vec<StatementOutcome>,
     /// Shows every command so far; serves until the next one.
     snapshot: Option<Snapshot>,
@@ -88,14 +91,34 @@ impl WritePlanner {
 
     /// Plans an `update`.
     pub fn update(options: WriteOptions, statements: Vec<UpdateStatement>) -> WritePlanner {
-        let changes = statements.into_iter().map(Change::from_update);
-        Self::of_changes(options, changes)
+        let terms = options.terms.clone();
+        let change = |statement| Change::from_update(statement, &terms);
+        Self::of_changes(options, statements.into_iter().map(change))
     }
 
     /// Plans a `delete`.
     pub fn delete(options: WriteOptions, statements: Vec<DeleteStatement>) -> WritePlanner {
-        let changes = statements.into_iter().map(Change::from_delete);
-        Self::of_changes(options, changes)
+        let terms = options.terms.clone();
+        let change = |statement| Change::from_delete(statement, &terms);
+        Self::of_changes(options, statements.into_iter().map(change))
+    }
+
+    /// Plans statements of any kind, in their order.
+    pub fn bulk(options: WriteOptions, statements: Vec<BulkStatement>) -> WritePlanner {
+        let retryable = options.session.is_some();
+        let terms = options.terms.clone();
+        let work = statements.into_iter().map(|statement| {
+            let change = match statement {
+                BulkStatement::Insert(document) => return Work::Insert(Some(document)),
+                BulkStatement::Update(update, constants) => {
+                    Change::from_update_with(update, &terms, constants)
+                }
+                BulkStatement::Delete(delete) => Change::from_delete(delete, &terms),
+            };
+            work_of(change, retryable)
+        });
+        let work = work.collect();
+        Self::new(options, work)
     }
 
     /// Plans a `findAndModify`. Its document comes out as [`WriteOutcome::value`].
@@ -106,7 +129,7 @@ impl WritePlanner {
             .map(Projection::parse)
             .transpose();
         let change = match &projection {
-            Ok(_) => Change::from_find_and_modify(request),
+            Ok(_) => Change::from_find_and_modify(request, &options.terms),
             Err(error) => Err(error.clone().into()),
         };
         let mut planner = Self::of_changes(options, std::iter::once(change));
@@ -119,18 +142,14 @@ impl WritePlanner {
         changes: impl Iterator<Item = Result<Change, CommandError>>,
     ) -> WritePlanner {
         let retryable = options.session.is_some();
-        let work = changes.map(|change| match change {
-            Ok(change) if change.multi && retryable => Work::Refused(refuse_retryable_multi()),
-            Ok(change) => Work::Change(Box::new(change)),
-            Err(error) => Work::Refused(error),
-        });
-        let work = work.collect();
+        let work = changes.map(|change| work_of(change, retryable)).collect();
         Self::new(options, work)
     }
 
     fn new(options: WriteOptions, work: Vec<Work>) -> WritePlanner {
         WritePlanner {
             outcomes: Vec::with_capacity(work.len()),
+            has_constants: work.iter().any(Work::has_constants),
             options,
             work,
             snapshot: None,
@@ -235,17 +254,18 @@ impl WritePlanner {
         let Work::Change(change) = &self.work[self.outcomes.len()] else {
             unreachable!("only changes are searched for");
         };
+        if let Some(snapshot) = &self.snapshot
+            && snapshot.is_view(&self.options.namespace)
+        {
+            let namespace = self.options.namespace.clone();
+            return Err(CommandError::NotOnView { namespace }.into());
+        }
         if change.multi {
             return self.plan_chunk(environment);
         }
         let snapshot = self.snapshot.clone().expect("asked for before");
         let limit = Some(SINGLE_CANDIDATES_MAX);
-        let search = change.search(
-            &self.options.namespace,
-            limit,
-            &self.options.interrupt,
-            environment.now_ms,
-        );
+        let search = change.search(limit, &self.options, environment.now_ms);
         let mut rows = match snapshot.find(search) {
             Err(QueryError::Command(error)) => {
                 self.finish_statement(StatementOutcome::Failed(error));
@@ -275,12 +295,7 @@ impl WritePlanner {
             Some(search) => search,
             none => {
                 let snapshot = self.snapshot.clone().expect("asked for before");
-                let request = change.search(
-                    &self.options.namespace,
-                    None,
-                    &self.options.interrupt,
-                    environment.now_ms,
-                );
+                let request = change.search(None, &self.options, environment.now_ms);
                 match snapshot.find(request) {
                     Err(QueryError::Command(error)) => {
                         self.finish_statement(StatementOutcome::Failed(error));
@@ -312,12 +327,13 @@ impl WritePlanner {
             return Ok(None);
         }
         let operation = change.operation(candidates, environment.generate_id);
+        let constants = vec![change.constants.clone()];
         self.in_flight = InFlight::Chunk;
         let statement = Statement {
             statement_id: self.statement_id(first),
             operation,
         };
-        Ok(Some(self.propose(environment, vec![statement])))
+        Ok(Some(self.propose(environment, vec![statement], constants)))
     }
 
     /// Puts the first unfinished statement, over `candidates` if it was searched for, and as many direct ones
@@ -329,6 +345,7 @@ impl WritePlanner {
     ) -> Option<Step> {
         let first = self.outcomes.len();
         let mut statements = Vec::new();
+        let mut constants = Vec::new();
         let mut bytes = 0;
         let mut candidates = Some(candidates);
         // A searched statement may turn out stale, and an unordered command would go on after it.
@@ -367,6 +384,12 @@ impl WritePlanner {
                 }
                 Work::Change(_) => break,
             };
+            if self.has_constants {
+                constants.push(match &self.work[index] {
+                    Work::Change(change) => change.constants.clone(),
+                    Work::Insert(_) | Work::Refused(_) => RawDocumentBuf::new(),
+                });
+            }
             statements.push(Statement {
                 statement_id: self.statement_id(index),
                 operation,
@@ -376,15 +399,25 @@ impl WritePlanner {
             return None;
         }
         self.in_flight = InFlight::Statements(statements.len());
-        Some(self.propose(environment, statements))
+        Some(self.propose(environment, statements, constants))
     }
 
-    fn propose(&self, environment: &Environment<'_>, statements: Vec<Statement>) -> Step {
+    fn propose(
+        &self,
+        environment: &Environment<'_>,
+        statements: Vec<Statement>,
+        constants: Vec<RawDocumentBuf>,
+    ) -> Step {
+        let mut terms = self.options.terms.clone();
+        if self.has_constants {
+            terms.constants = constants;
+        }
         Step::Propose(WriteCommand {
             namespace: self.options.namespace.clone(),
             session: self.options.session.clone(),
             ordered: self.options.ordered,
             now_ms: environment.now_ms,
+            terms,
             statements,
         })
     }
@@ -483,6 +516,14 @@ impl WritePlanner {
             }
             Err(error) => Some(error.into()),
         }
+    }
+}
+
+fn work_of(change: Result<Change, CommandError>, retryable: bool) -> Work {
+    match change {
+        Ok(change) if change.multi && retryable => Work::Refused(refuse_retryable_multi()),
+        Ok(change) => Work::Change(Box::new(change)),
+        Err(error) => Work::Refused(error),
     }
 }
 

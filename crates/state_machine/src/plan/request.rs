@@ -3,7 +3,7 @@
 use bson::{RawBson, RawDocumentBuf};
 
 use crate::query::{Hint, Interrupt};
-use crate::{Namespace, SessionStamp};
+use crate::{Namespace, SessionStamp, WriteTerms};
 
 /// What holds for every statement of one write command.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct WriteOptions {
     pub statement_ids: Vec<i32>,
     /// Stop at the first statement that fails.
     pub ordered: bool,
+    /// What else holds for all statements.
+    pub terms: WriteTerms,
     /// Asked while candidates are searched.
     pub interrupt: Interrupt,
 }
@@ -28,6 +30,7 @@ impl WriteOptions {
             session: None,
             statement_ids: Vec::new(),
             ordered: true,
+            terms: WriteTerms::default(),
             interrupt: Interrupt::never(),
         }
     }
@@ -72,6 +75,17 @@ pub struct DeleteStatement {
     pub hint: Option<Hint>,
     /// `collation`; anything but the simple one is refused.
     pub collation: Option<RawDocumentBuf>,
+}
+
+/// One of several statements of any kind on one collection.
+#[derive(Debug, Clone)]
+pub enum BulkStatement {
+    /// Puts a document in.
+    Insert(RawDocumentBuf),
+    /// Changes documents; with values for its pipeline, empty for none.
+    Update(UpdateStatement, RawDocumentBuf),
+    /// Removes documents.
+    Delete(DeleteStatement),
 }
 
 /// What `findAndModify` does with the document it finds.

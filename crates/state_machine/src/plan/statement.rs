@@ -9,10 +9,10 @@ use document::{
 };
 
 use super::request::{
-    DeleteStatement, FindAndModifyOperation, FindAndModifyRequest, UpdateStatement,
+    DeleteStatement, FindAndModifyOperation, FindAndModifyRequest, UpdateStatement, WriteOptions,
 };
-use crate::query::{FindRequest, Hint, Interrupt};
-use crate::{CommandError, Image, Namespace, Operation, Upsert};
+use crate::query::{FindRequest, Hint};
+use crate::{CommandError, Image, Operation, Upsert, WriteTerms};
 
 /// `_id`s a filter may name for its statement to go without a search.
 const DIRECT_IDS_MAX: usize = 1_000;
@@ -26,6 +26,13 @@ pub(super) enum Work {
     Insert(Option<RawDocumentBuf>),
     /// Changes or removes documents.
     Change(Box<Change>),
+}
+
+impl Work {
+    /// Whether this is an update with values of its own for its pipeline.
+    pub(super) fn has_constants(&self) -> bool {
+        matches!(self, Work::Change(change) if !change.constants.is_empty())
+    }
 }
 
 /// An update or a delete.
@@ -45,6 +52,8 @@ pub(super) struct Change {
     pub sort: Option<RawDocumentBuf>,
     /// The index to search with.
     pub hint: Option<Hint>,
+    /// Values for the update's pipeline; empty for none.
+    pub constants: RawDocumentBuf,
     /// Which document the reply carries.
     image: Image,
     action: Action,
@@ -62,10 +71,34 @@ enum Action {
 }
 
 impl Change {
-    pub(super) fn from_update(statement: UpdateStatement) -> Result<Change, CommandError> {
+    pub(super) fn from_update(
+        statement: UpdateStatement,
+        terms: &WriteTerms,
+    ) -> Result<Change, CommandError> {
+        Self::from_update_with(statement, terms, RawDocumentBuf::new())
+    }
+
+    /// An update with values for its pipeline.
+    pub(super) fn from_update_with(
+        statement: UpdateStatement,
+        terms: &WriteTerms,
+        constants: RawDocumentBuf,
+    ) -> Result<Change, CommandError> {
+        if !constants.is_empty() && !matches!(statement.update, RawBson::Array(_)) {
+            return Err(DocumentError::location(
+                51198,
+                "Constant values may only be specified for pipeline updates",
+            )
+            .into());
+        }
         refuse_collation(statement.collation.as_deref())?;
-        let filter = Filter::parse_in(&statement.filter, &checking())?;
-        check_update(&statement.update, &statement.array_filters, statement.multi)?;
+        let filter = Filter::parse_in(&statement.filter, &checking(terms).without_random())?;
+        check_update(
+            &statement.update,
+            &statement.array_filters,
+            statement.multi,
+            &checking(terms).with_constants(&constants),
+        )?;
         if statement.multi && statement.sort.as_ref().is_some_and(|sort| !sort.is_empty()) {
             return Err(
                 DocumentError::failed_to_parse("Cannot specify sort with multi=true").into(),
@@ -81,6 +114,7 @@ impl Change {
             upsert: statement.upsert,
             sort,
             hint: statement.hint,
+            constants,
             image: Image::None,
             action: Action::Update {
                 update: statement.update,
@@ -90,9 +124,12 @@ impl Change {
         })
     }
 
-    pub(super) fn from_delete(statement: DeleteStatement) -> Result<Change, CommandError> {
+    pub(super) fn from_delete(
+        statement: DeleteStatement,
+        terms: &WriteTerms,
+    ) -> Result<Change, CommandError> {
         refuse_collation(statement.collation.as_deref())?;
-        let filter = Filter::parse_in(&statement.filter, &checking())?;
+        let filter = Filter::parse_in(&statement.filter, &checking(terms).without_random())?;
         Ok(Change {
             direct: is_direct(&filter, &statement.hint, statement.multi, &None),
             equality_paths: Vec::new(),
@@ -101,6 +138,7 @@ impl Change {
             upsert: false,
             sort: None,
             hint: statement.hint,
+            constants: RawDocumentBuf::new(),
             image: Image::None,
             action: Action::Delete,
             generated_id: None,
@@ -109,9 +147,10 @@ impl Change {
 
     pub(super) fn from_find_and_modify(
         request: FindAndModifyRequest,
+        terms: &WriteTerms,
     ) -> Result<Change, CommandError> {
         refuse_collation(request.collation.as_deref())?;
-        let filter = Filter::parse_in(&request.filter, &checking())?;
+        let filter = Filter::parse_in(&request.filter, &checking(terms).without_random())?;
         check_sort(request.sort.as_deref())?;
         let sort = request.sort.filter(|sort| !sort.is_empty());
         let mut change = Change {
@@ -122,6 +161,7 @@ impl Change {
             upsert: false,
             sort,
             hint: request.hint,
+            constants: RawDocumentBuf::new(),
             image: Image::Before,
             action: Action::Delete,
             generated_id: None,
@@ -133,7 +173,7 @@ impl Change {
             return_new,
         } = request.operation
         {
-            check_update(&update, &array_filters, false)?;
+            check_update(&update, &array_filters, false, &checking(terms))?;
             change.upsert = upsert;
             change.image = if return_new {
                 Image::After
@@ -223,25 +263,27 @@ impl Change {
     /// The search for this statement's documents.
     pub(super) fn search(
         &self,
-        namespace: &Namespace,
         limit: Option<u64>,
-        interrupt: &Interrupt,
+        options: &WriteOptions,
         now_ms: i64,
     ) -> FindRequest {
         FindRequest {
             sort: self.sort.clone(),
             limit,
             hint: self.hint.clone(),
-            context: Context::at(now_ms, 0).without_random(),
-            interrupt: interrupt.clone(),
-            ..FindRequest::new(namespace.clone(), self.filter.clone())
+            context: Context::at(now_ms, 0)
+                .with_constants(&options.terms.variables)
+                .without_random(),
+            interrupt: options.interrupt.clone(),
+            ..FindRequest::new(options.namespace.clone(), self.filter.clone())
         }
     }
 }
 
-/// Filters of writes are evaluated again when they are applied: no random numbers.
-fn checking() -> Context {
-    Context::checking().without_random()
+/// What the expressions of a write may know. Its filters know no random numbers: they are evaluated again when they are
+/// applied.
+fn checking(terms: &WriteTerms) -> Context {
+    Context::checking().with_constants(&terms.variables)
 }
 
 /// The document to store: `_id` first, generated when missing, and valid.
@@ -306,12 +348,9 @@ fn check_update(
     update: &RawBson,
     array_filters: &[RawDocumentBuf],
     multi: bool,
+    context: &Context,
 ) -> Result<(), CommandError> {
-    let parsed = Update::parse_in(
-        update.as_raw_bson_ref(),
-        array_filters,
-        &Context::checking(),
-    )?;
+    let parsed = Update::parse_in(update.as_raw_bson_ref(), array_filters, context)?;
     if multi && parsed.is_replacement() {
         return Err(DocumentError::failed_to_parse(
             "multi update is not supported for replacement-style update",

@@ -53,7 +53,7 @@ impl Snapshot {
     /// Starts an aggregation. A missing collection is an empty one.
     pub fn aggregate(&self, request: AggregateRequest) -> Result<FindCursor, QueryError> {
         let stopped = Stopped::default();
-        let request = self.with_collections(request, &stopped);
+        let request = self.with_collections(self.behind_view(request)?, &stopped);
         let ParsedPipeline {
             mut find,
             count,
@@ -88,6 +88,39 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Whether this is a pipeline that could run over `namespace`.
+    pub fn check_pipeline(
+        &self,
+        namespace: &Namespace,
+        pipeline: &RawArray,
+    ) -> Result<(), QueryError> {
+        let request = AggregateRequest {
+            namespace: namespace.clone(),
+            pipeline: pipeline.to_owned(),
+            hint: None,
+            context: Context::checking(),
+            interrupt: Interrupt::never(),
+        };
+        let request = self.with_collections(request, &Stopped::default());
+        Pipeline::parse(&request.pipeline, &request.context)?;
+        Ok(())
+    }
+
+    /// The request over the collection behind a view, the view's stages first.
+    pub(super) fn behind_view(
+        &self,
+        mut request: AggregateRequest,
+    ) -> Result<AggregateRequest, QueryError> {
+        if let Some((namespace, mut pipeline)) = self.catalog().resolve_view(&request.namespace)? {
+            for stage in &request.pipeline {
+                pipeline.push(stage.map_err(DocumentError::from)?);
+            }
+            request.namespace = namespace;
+            request.pipeline = pipeline;
+        }
+        Ok(request)
+    }
+
     /// The request, its stages able to read other collections.
     pub(super) fn with_collections(
         &self,

@@ -9,6 +9,9 @@ impl Snapshot {
     /// How many documents match. Without a filter this is the collection's counter, which includes every write
     /// that this snapshot shows and possibly later ones; with a filter it is exact as of the snapshot.
     pub fn count(&self, request: CountRequest) -> Result<u64, QueryError> {
+        if self.is_view(&request.namespace) {
+            return self.count_view(request);
+        }
         let (skip, limit) = (request.skip, request.limit);
         if request.filter.is_empty() && request.hint.is_none() {
             let counts = self.counts(&request.namespace);
@@ -18,6 +21,17 @@ impl Snapshot {
         }
         let planned = ParsedFind::parse(request.into_find())?.plan(self)?;
         Ok(count_matches(planned, self)?.0)
+    }
+}
+
+impl Snapshot {
+    fn count_view(&self, request: CountRequest) -> Result<u64, QueryError> {
+        let mut count = 0;
+        for row in self.find(request.into_find())? {
+            row?;
+            count += 1;
+        }
+        Ok(count)
     }
 }
 

@@ -20,7 +20,7 @@ impl Snapshot {
     /// The plan of a read, and, when asked for, what running it touches.
     pub fn explain(&self, request: ExplainRequest) -> Result<Document, QueryError> {
         let verbosity = request.verbosity;
-        match request.explained {
+        match self.over_views(request.explained) {
             Explained::Find(find) => {
                 self.explain_find(ParsedFind::parse(find)?, Above::Nothing, verbosity)
             }
@@ -46,6 +46,7 @@ impl Snapshot {
                 self.explain_find(ParsedFind::parse(find)?, Above::Stage("DELETE"), verbosity)
             }
             Explained::Aggregate(aggregate) => {
+                let aggregate = self.behind_view(aggregate)?;
                 let stages = aggregate.pipeline.clone();
                 let ParsedPipeline { find, count, rest } = {
                     let aggregate = self.with_collections(aggregate, &Stopped::default());
@@ -62,6 +63,22 @@ impl Snapshot {
                     explain_pipeline(cursor, &stages)
                 })
             }
+        }
+    }
+
+    /// Reads of a view are pipelines.
+    fn over_views(&self, explained: Explained) -> Explained {
+        match explained {
+            Explained::Find(find) if self.is_view(&find.namespace) => {
+                Explained::Aggregate(find.into_aggregate())
+            }
+            Explained::Count(count) if self.is_view(&count.namespace) => {
+                Explained::Aggregate(count.into_find().into_aggregate())
+            }
+            Explained::Distinct(distinct) if self.is_view(&distinct.namespace) => {
+                Explained::Aggregate(distinct.into_find().into_aggregate())
+            }
+            other => other,
         }
     }
 

@@ -112,9 +112,18 @@ impl PlannedFind {
 }
 
 impl Snapshot {
+    /// Whether this name is a view's.
+    pub fn is_view(&self, namespace: &Namespace) -> bool {
+        self.collection(namespace)
+            .is_some_and(|collection| collection.is_view())
+    }
+
     /// Starts a find. A missing collection is an empty one. Errors of the request come at once, errors of the data
     /// with the rows.
     pub fn find(&self, request: FindRequest) -> Result<FindCursor, QueryError> {
+        if self.is_view(&request.namespace) {
+            return self.aggregate(request.into_aggregate());
+        }
         let planned = ParsedFind::parse(request)?.plan(self)?;
         Ok(FindCursor::of_find(planned.rows(self)))
     }

@@ -1,7 +1,8 @@
 //! What can be asked of a snapshot, and how asking fails. Requests hold raw documents as they came from the
 //! client; parsing them is part of the read, so that its errors come back as the read's own.
 
-use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf};
+use bson::raw::{CStr, cstr};
+use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf};
 use document::{Context, DocumentError, ErrorKind};
 use storage_engine::StorageFault;
 
@@ -134,6 +135,41 @@ pub struct AggregateRequest {
     pub context: Context,
     /// Asked before every step.
     pub interrupt: Interrupt,
+}
+
+impl FindRequest {
+    /// The same as a pipeline, for what is no collection.
+    pub(super) fn into_aggregate(self) -> AggregateRequest {
+        let mut pipeline = RawArrayBuf::new();
+        let mut stage = |name: &CStr, argument: RawBson| {
+            let mut stage = RawDocumentBuf::new();
+            stage.append(name, argument);
+            pipeline.push(stage);
+        };
+        if !self.filter.is_empty() {
+            stage(cstr!("$match"), self.filter.into());
+        }
+        if let Some(sort) = self.sort.filter(|sort| !sort.is_empty()) {
+            stage(cstr!("$sort"), sort.into());
+        }
+        let number = |count: u64| RawBson::Int64(i64::try_from(count).unwrap_or(i64::MAX));
+        if self.skip > 0 {
+            stage(cstr!("$skip"), number(self.skip));
+        }
+        if let Some(limit) = self.limit {
+            stage(cstr!("$limit"), number(limit));
+        }
+        if let Some(projection) = self.projection.filter(|fields| !fields.is_empty()) {
+            stage(cstr!("$project"), projection.into());
+        }
+        AggregateRequest {
+            namespace: self.namespace,
+            pipeline,
+            hint: self.hint,
+            context: self.context,
+            interrupt: self.interrupt,
+        }
+    }
 }
 
 /// `count`.

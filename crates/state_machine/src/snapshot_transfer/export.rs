@@ -89,7 +89,7 @@ impl Export {
     fn entries_left(&self) -> DocumentScan {
         let after = self.progress.after.as_slice();
         let from = match after {
-            [] => Bound::Included(&[keyspace::CATALOG][..]),
+            [] => Bound::Included(&[keyspace::SEQUENCES][..]),
             after => Bound::Excluded(after),
         };
         // In the tail nothing is left to scan, and bounds must not cross.

@@ -71,6 +71,7 @@ pub(super) fn write(operations: Vec<Operation>) -> WriteCommand {
         session: None,
         ordered: true,
         now_ms: 1_000,
+        terms: Default::default(),
         statements: (0..)
             .zip(operations)
             .map(|(statement_id, operation)| Statement {

@@ -10,7 +10,7 @@ use super::operands::{fail, null};
 use super::{Compute, Computed, Node};
 use crate::context::check_variable_name;
 use crate::expression::number::Numeric;
-use crate::expression::{Environment, Expression, Scope, Value, check_depth, is_nullish};
+use crate::expression::{Environment, Expression, Scope, Value, budget, check_depth, is_nullish};
 use crate::{DocumentError, display, raw};
 
 const MAP: Named = Named {
@@ -106,9 +106,11 @@ impl Compute for Map {
         };
         let mut mapped = RawArrayBuf::new();
         for member in raw::members(array) {
+            budget::round()?;
             let frame = environment.bind(Some(Value::Borrowed(member)));
             let value = self.body.evaluate_in(environment.inside(&frame))?;
             mapped.push(value.as_ref().map_or(RawBsonRef::Null, Value::as_ref));
+            budget::check_bytes(mapped.as_bytes().len())?;
         }
         Ok(Some(RawBson::Array(mapped)))
     }
@@ -181,6 +183,7 @@ impl Compute for Filter {
             if count == limit {
                 break;
             }
+            budget::round()?;
             let frame = environment.bind(Some(Value::Borrowed(member)));
             let holds = self.condition.evaluate_in(environment.inside(&frame))?;
             if holds.is_some_and(|value| value.is_true()) {
@@ -225,6 +228,7 @@ impl Compute for Reduce {
         let initial = self.initial.evaluate_in(environment)?;
         let mut accumulated = initial.map(Value::into_owned);
         for member in raw::members(array) {
+            budget::round()?;
             let this = environment.bind(Some(Value::Borrowed(member)));
             let inner = environment.inside(&this);
             let value = inner.bind(

@@ -10,6 +10,7 @@ use super::named::{Named, Wording};
 use super::operands::{count, fail, null, text};
 use super::{Computed, Operands};
 use crate::DocumentError;
+use crate::expression::budget;
 
 pub(super) fn concat(operands: &Operands<'_>) -> Computed {
     let mut joined = String::new();
@@ -188,6 +189,16 @@ pub(super) fn replace_one(operands: &Operands<'_>) -> Computed {
 }
 
 pub(super) fn replace_all(operands: &Operands<'_>) -> Computed {
+    if let (Some(input), Some(find), Some(replacement)) =
+        (operands.text(0), operands.text(1), operands.text(2))
+    {
+        let found = input.matches(find).count();
+        budget::check_bytes(
+            input
+                .len()
+                .saturating_add(found.saturating_mul(replacement.len())),
+        )?;
+    }
     replaced(operands, |input, find, replacement| {
         input.replace(find, replacement)
     })

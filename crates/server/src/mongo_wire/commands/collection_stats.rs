@@ -29,6 +29,9 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
         let scale = scale(request.field("scale")?)?;
         let namespace = Namespace::new(request.database, request.collection()?);
         let snapshot = read_point::snapshot(invocation).await?;
+        if snapshot.is_view(&namespace) {
+            return Err(CommandError::NotOnView { namespace }.into());
+        }
         let mut fields = DocumentWriter::new();
         fields.string("ns", &namespace.to_string());
         write_storage(&snapshot, &namespace, scale, &mut fields);
@@ -53,6 +56,9 @@ pub(super) async fn row(
     let snapshot = read_point::snapshot(invocation).await?;
     if snapshot.collection(&namespace).is_none() {
         return Err(CommandError::NamespaceNotFound { namespace }.into());
+    }
+    if snapshot.is_view(&namespace) {
+        return Err(CommandError::NotOnView { namespace }.into());
     }
     let mut fields = DocumentWriter::new();
     fields.string("ns", &namespace.to_string());

@@ -1,11 +1,13 @@
 //! `create`.
 
 use bson::RawDocumentBuf;
-use state_machine::{Command as Replicated, Namespace, Reply};
+use bson::raw::{CStr, cstr};
+use state_machine::{Command as Replicated, Namespace, OWN_OPTIONS, Reply};
 
-use super::{Access, Command, Running};
+use super::{Access, Command, Running, collection_options};
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
+use crate::mongo_wire::failure::Failure;
 use crate::mongo_wire::request::Fields;
 use crate::mongo_wire::write_path;
 
@@ -18,16 +20,17 @@ pub(super) static COMMAND: Command = Command {
             "idIndex",
             "collation",
             "flags",
+            "validator",
             "validationLevel",
             "validationAction",
+            "viewOn",
+            "pipeline",
+            OWN_OPTIONS,
         ],
         refused: &[
             "capped",
             "size",
             "max",
-            "validator",
-            "viewOn",
-            "pipeline",
             "timeseries",
             "clusteredIndex",
             "expireAfterSeconds",
@@ -47,9 +50,15 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
         let request = &invocation.request;
         require_simple_collation(request)?;
+        let mut options =
+            collection_options::read(request, &invocation.server.node.reader().snapshot())?;
+        if options.get("validator")?.is_some() {
+            add_default(&mut options, cstr!("validationLevel"), "strict")?;
+            add_default(&mut options, cstr!("validationAction"), "error")?;
+        }
         let command = Replicated::CreateCollection {
             namespace: Namespace::new(request.database, request.collection()?),
-            options: RawDocumentBuf::new(),
+            options,
         };
         match write_path::propose(invocation.server, &command).await? {
             Reply::Catalog(_) => Ok(DocumentWriter::new().into()),
@@ -57,4 +66,11 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             other => Err(write_path::unexpected(&other)),
         }
     })
+}
+
+fn add_default(options: &mut RawDocumentBuf, name: &CStr, value: &str) -> Result<(), Failure> {
+    if options.get(name)?.is_none() {
+        options.append(name, value);
+    }
+    Ok(())
 }

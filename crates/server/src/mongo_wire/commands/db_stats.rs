@@ -35,8 +35,12 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
 }
 
 fn write(snapshot: &Snapshot, database: &str, scale: u64, fields: &mut DocumentWriter) {
-    let (mut collections, mut indexes, mut objects, mut bytes) = (0, 0, 0, 0);
+    let (mut collections, mut views, mut indexes, mut objects, mut bytes) = (0, 0, 0, 0, 0);
     for collection in snapshot.catalog().collections_of(database) {
+        if collection.is_view() {
+            views += 1;
+            continue;
+        }
         let counts = snapshot.counts(&collection.namespace).unwrap_or_default();
         collections += 1;
         indexes += collection.indexes.len() as u64;
@@ -46,7 +50,7 @@ fn write(snapshot: &Snapshot, database: &str, scale: u64, fields: &mut DocumentW
     let size = bytes / scale;
     fields.string("db", database);
     write_count(fields, "collections", collections);
-    write_count(fields, "views", 0);
+    write_count(fields, "views", views);
     write_count(fields, "objects", objects);
     let average = bytes as f64 / objects.max(1) as f64;
     fields.double("avgObjSize", average);

@@ -14,8 +14,8 @@ use crate::mongo_wire::{values, write_path};
 
 pub(super) static COMMAND: Command = Command {
     fields: Some(Fields {
-        known: &["deletes", "ordered", "stmtId", "stmtIds"],
-        refused: &["let", "encryptionInformation"],
+        known: &["deletes", "ordered", "stmtId", "stmtIds", "let"],
+        refused: &["encryptionInformation"],
     }),
     access: Access::Write,
     in_api_1: true,

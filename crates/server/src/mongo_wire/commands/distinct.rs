@@ -29,9 +29,13 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             ..parse(&invocation.request)?
         };
         let snapshot = read_point::snapshot(invocation).await?;
+        let time = read_point::at_cluster_time(invocation, &snapshot);
         let values = long(true, || snapshot.distinct(request))?;
         let mut fields = DocumentWriter::new();
         fields.value("values", RawBsonRef::Array(&values));
+        if let Some(time) = time {
+            fields.timestamp("atClusterTime", time);
+        }
         Ok(fields.into())
     })
 }

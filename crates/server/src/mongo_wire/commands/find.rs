@@ -52,8 +52,9 @@ pub(super) static COMMAND: Command = Command {
 
 fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
-        let (request, shape) = parse(&invocation.request)?;
+        let (request, mut shape) = parse(&invocation.request)?;
         let snapshot = read_point::snapshot(invocation).await?;
+        shape.at_cluster_time = read_point::at_cluster_time(invocation, &snapshot);
         batches::first(invocation, shape, request.namespace.clone(), |interrupt| {
             Ok(Box::new(snapshot.find(FindRequest {
                 interrupt,
@@ -81,6 +82,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<(FindRequest, batches::Shap
         no_timeout: request.boolean("noCursorTimeout")?,
         // Fetching one document by its key is quick; everything else may scan or sort.
         may_be_long: !names_one_id(request)?,
+        at_cluster_time: None,
     };
     let find = FindRequest {
         filter: request.document_or_empty("filter")?,

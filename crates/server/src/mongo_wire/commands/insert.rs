@@ -4,6 +4,7 @@ use state_machine::Namespace;
 use state_machine::plan::{InsertRequest, WriteOptions, WriteOutcome, WritePlanner};
 
 use super::count::write_count;
+use super::find::context;
 use super::{Access, Command, Running};
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -48,6 +49,17 @@ pub(super) fn options(
     statements: usize,
 ) -> Result<WriteOptions, Failure> {
     let request = &invocation.request;
+    let namespace = Namespace::new(request.database, request.collection()?);
+    options_on(invocation, namespace, statements)
+}
+
+/// The same for statements on `namespace`.
+pub(super) fn options_on(
+    invocation: &Invocation<'_>,
+    namespace: Namespace,
+    statements: usize,
+) -> Result<WriteOptions, Failure> {
+    let request = &invocation.request;
     if statements == 0 || statements > WRITE_BATCH_MAX {
         return Err(Failure::new(
             Code::InvalidLength,
@@ -56,13 +68,17 @@ pub(super) fn options(
             ),
         ));
     }
-    let mut options = WriteOptions::new(Namespace::new(request.database, request.collection()?));
+    let mut options = WriteOptions::new(namespace);
     options.session = request.options.stamp();
     options.statement_ids = statement_ids(invocation, statements)?;
     options.ordered = match request.field("ordered")? {
         Some(ordered) => values::boolean("ordered", ordered)?,
         None => true,
     };
+    options.terms.bypass_validation = request.boolean("bypassDocumentValidation")?;
+    if request.document("let")?.is_some() {
+        options.terms.variables = context(request)?.constants();
+    }
     options.interrupt = write_path::interrupt(invocation);
     Ok(options)
 }

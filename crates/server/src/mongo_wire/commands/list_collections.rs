@@ -41,8 +41,14 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
 fn row(collection: &CollectionEntry, name_only: bool) -> Result<RawDocumentBuf, Failure> {
     let mut row = DocumentWriter::new();
     row.string("name", &collection.namespace.collection);
-    row.string("type", "collection");
-    if !name_only {
+    let view = collection.is_view();
+    row.string("type", if view { "view" } else { "collection" });
+    if view && !name_only {
+        row.document("options", &collection.options);
+        row.begin_document("info");
+        row.bool("readOnly", true);
+        row.end();
+    } else if !name_only {
         row.document("options", &collection.options);
         row.begin_document("info");
         row.bool("readOnly", false);

@@ -33,6 +33,9 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
                 format!("ns does not exist: {namespace}"),
             ));
         };
+        if collection.is_view() {
+            return Err(CommandError::NotOnView { namespace }.into());
+        }
         let specs = collection
             .ready_indexes()
             .map(|index| index.spec.clone())

@@ -4,6 +4,9 @@
 
 mod aggregate;
 mod build_info;
+mod bulk_write;
+mod coll_mod;
+mod collection_options;
 mod collection_stats;
 mod configure_fail_point;
 mod connection_status;
@@ -124,6 +127,8 @@ static COMMANDS: &[&Command] = &[
     &sessions::KILL,
     &kill_cursors::COMMAND,
     &build_info::COMMAND,
+    &bulk_write::COMMAND,
+    &coll_mod::COMMAND,
     &collection_stats::COMMAND,
     &configure_fail_point::COMMAND,
     &connection_status::COMMAND,

@@ -2,7 +2,7 @@
 
 use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
-use state_machine::plan::{UpdateStatement, WritePlanner};
+use state_machine::plan::{BulkStatement, UpdateStatement, WritePlanner};
 use state_machine::query::Hint;
 
 use super::count::write_count;
@@ -21,8 +21,9 @@ pub(super) static COMMAND: Command = Command {
             "stmtId",
             "stmtIds",
             "bypassDocumentValidation",
+            "let",
         ],
-        refused: &["let", "encryptionInformation", "runtimeConstants"],
+        refused: &["encryptionInformation", "runtimeConstants"],
     }),
     access: Access::Write,
     in_api_1: true,
@@ -34,8 +35,7 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
         let updates = invocation.request.required_documents("updates")?;
         let options = insert::options(invocation, updates.len())?;
         let statements = updates.into_iter().map(parse).collect::<Result<_, _>>()?;
-        let outcome =
-            write_path::run(invocation, WritePlanner::update(options, statements)).await?;
+        let outcome = write_path::run(invocation, WritePlanner::bulk(options, statements)).await?;
         let mut fields = DocumentWriter::new();
         write_count(&mut fields, "n", outcome.n());
         write_count(&mut fields, "nModified", outcome.modified());
@@ -55,8 +55,9 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     })
 }
 
-fn parse(statement: &RawDocument) -> Result<UpdateStatement, Failure> {
+fn parse(statement: &RawDocument) -> Result<BulkStatement, Failure> {
     let (mut filter, mut update) = (None, None);
+    let mut constants = RawDocumentBuf::new();
     let mut parsed = UpdateStatement {
         filter: RawDocumentBuf::new(),
         update: bson::RawBson::Null,
@@ -81,11 +82,7 @@ fn parse(statement: &RawDocument) -> Result<UpdateStatement, Failure> {
                 parsed.collation = Some(values::document("collation", value)?.to_owned())
             }
             "upsertSupplied" | "sampleId" => {}
-            "c" => {
-                return Err(Failure::not_supported(
-                    "option 'c' (constants) of an update statement",
-                ));
-            }
+            "c" => constants = values::document("c", value)?.to_owned(),
             other => return Err(unknown_field("update.updates", other)),
         }
     }
@@ -97,7 +94,7 @@ fn parse(statement: &RawDocument) -> Result<UpdateStatement, Failure> {
     };
     parsed.filter = filter.ok_or_else(|| missing("q"))?;
     parsed.update = update.ok_or_else(|| missing("u"))?;
-    Ok(parsed)
+    Ok(BulkStatement::Update(parsed, constants))
 }
 
 /// `arrayFilters`; shared with `findAndModify`.

@@ -30,6 +30,8 @@ pub(crate) struct Failure {
     pub injected: Option<Option<Vec<String>>>,
     /// A unique index's key pattern and value.
     pub duplicate: Option<Box<Duplicate>>,
+    /// What a refused document does not satisfy.
+    pub info: Option<Box<RawDocumentBuf>>,
 }
 
 /// What a duplicate-key error tells of the index.
@@ -48,6 +50,7 @@ impl Failure {
             labels: Vec::new(),
             injected: None,
             duplicate: None,
+            info: None,
         }
     }
 
@@ -123,6 +126,16 @@ impl Failure {
             writer.document("keyPattern", &duplicate.key_pattern);
             writer.document("keyValue", &duplicate.key_value);
         }
+        if let Some(info) = &self.info {
+            writer.document("errInfo", info);
+        }
+    }
+
+    /// Writes the failure's fields into the row of an operation.
+    pub(crate) fn write_as_row(&self, writer: &mut DocumentWriter) {
+        writer.i32("code", self.code.number());
+        writer.string("errmsg", &self.message);
+        self.write_details(writer);
     }
 
     /// Writes the failure as one element of `writeErrors`.
@@ -164,19 +177,26 @@ impl From<CommandError> for Failure {
             CommandError::TransactionTooOld { .. } => Code::TransactionTooOld,
             // MongoDB's number for keys that do not fit an index.
             CommandError::KeyTooLong { .. } => Code::Location(17280),
+            CommandError::DocumentValidation { .. } => Code::DocumentValidationFailure,
+            CommandError::NotOnView { .. } => Code::CommandNotSupportedOnView,
+            CommandError::ViewCycle { .. } => Code::GraphContainsCycle,
+            CommandError::ViewTooDeep => Code::ViewDepthLimitExceeded,
             CommandError::Malformed(_) => Code::InternalError,
         };
         let mut failure = Failure::new(code, message);
-        if let CommandError::DuplicateKey {
-            key_pattern,
-            key_value,
-            ..
-        } = error
-        {
-            failure.duplicate = Some(Box::new(Duplicate {
+        match error {
+            CommandError::DuplicateKey {
                 key_pattern,
                 key_value,
-            }));
+                ..
+            } => {
+                failure.duplicate = Some(Box::new(Duplicate {
+                    key_pattern,
+                    key_value,
+                }));
+            }
+            CommandError::DocumentValidation { info } => failure.info = Some(Box::new(info)),
+            _ => {}
         }
         failure
     }

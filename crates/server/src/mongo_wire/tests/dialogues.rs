@@ -16,6 +16,7 @@ const VOLATILE: &[&str] = &[
     "topologyVersion",
     "uuid",
     "serverInfo",
+    "atClusterTime",
 ];
 
 fn directory() -> PathBuf {

@@ -4,4 +4,5 @@ mod dialogues;
 mod exhaust;
 mod garbage;
 mod harness;
+mod hostile;
 mod monitoring;

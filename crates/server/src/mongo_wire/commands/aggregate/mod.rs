@@ -1,6 +1,8 @@
 //! `aggregate`.
 
+mod merge;
 mod sources;
+mod writing;
 
 use bson::RawArrayBuf;
 use bson::raw::{RawBsonRef, RawDocument};
@@ -26,14 +28,9 @@ pub(super) static COMMAND: Command = Command {
             "collation",
             "explain",
             "let",
-        ],
-        refused: &[
             "bypassDocumentValidation",
-            "fromMongos",
-            "needsMerge",
-            "exchange",
-            "isMapReduceCommand",
         ],
+        refused: &["fromMongos", "needsMerge", "exchange", "isMapReduceCommand"],
     }),
     access: Access::Read,
     in_api_1: true,
@@ -55,9 +52,14 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             let namespace = Namespace::new(request.database, name);
             return batches::first(invocation, shape(request)?, namespace, |_| Ok(rows));
         }
-        let aggregate = parse(request)?;
-        let shape = shape(request)?;
+        let mut aggregate = parse(request)?;
+        let mut shape = shape(request)?;
+        if let Some(target) = writing::target(request.database, &pipeline, &aggregate.context)? {
+            aggregate.pipeline = writing::without_last(&aggregate.pipeline)?;
+            return writing::run(invocation, target, aggregate).await;
+        }
         let snapshot = read_point::snapshot(invocation).await?;
+        shape.at_cluster_time = read_point::at_cluster_time(invocation, &snapshot);
         batches::first(
             invocation,
             shape,
@@ -97,6 +99,7 @@ fn shape(request: &Request<'_>) -> Result<Shape, Failure> {
         single_batch: false,
         no_timeout: false,
         may_be_long: true,
+        at_cluster_time: None,
     })
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Outcome {
     pub driver_errors: Vec<String>,
     /// Terms that the election took.
     pub terms: i64,
+    /// The election by itself: from asking for votes to the first commit of the new term.
+    pub election: Option<Duration>,
     /// The longest sync of the disk until the driver's write.
     pub sync: Option<Duration>,
     /// The background's operations before and around the fault.
@@ -109,7 +111,9 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         .await
         .ok()
         .flatten();
-    let terms = self::term(cluster, cluster.leader_among(&others).await).await - term;
+    let successor = cluster.leader_among(&others).await;
+    let terms = self::term(cluster, successor).await - term;
+    let election = election(cluster, successor).await;
     tokio::time::sleep((start + AFTERMATH).saturating_duration_since(Instant::now())).await;
     match fault {
         Fault::Freeze => cluster.resume(leader),
@@ -125,6 +129,7 @@ pub(crate) async fn run(stage: &mut Stage<'_>, fault: Fault) -> Outcome {
         driver,
         driver_errors,
         terms,
+        election,
         sync: disk.longest(start, start + driver.unwrap_or(AFTERMATH)),
         before: load.window(quiet_from, start),
         around: load.window(start, start + AFTERMATH),
@@ -135,6 +140,17 @@ async fn term(cluster: &Cluster, member: usize) -> i64 {
     let status = cluster.command(member, doc! { "cstoreStatus": 1 }).await;
     let term = status.and_then(|status| Ok(status.get_i64("term")?));
     term.expect("a member says its term")
+}
+
+/// How long the member says that its election took.
+async fn election(cluster: &Cluster, member: usize) -> Option<Duration> {
+    let status = cluster
+        .command(member, doc! { "replSetGetStatus": 1 })
+        .await
+        .ok()?;
+    let metrics = status.get_document("electionCandidateMetrics").ok()?;
+    let micros = metrics.get_i64("writableMicros").ok()?;
+    Some(Duration::from_micros(micros.unsigned_abs()))
 }
 
 fn cables(network: Option<&Network>) -> &Network {

@@ -6,6 +6,9 @@ use crate::load::ms;
 /// How much longer a clean stop may make the slowest hundredth of the operations around it.
 const STOP_ADDED_P99_MS_MAX: f64 = 20.0;
 
+/// What an election by itself may take.
+const ELECTION_P99_MS_MAX: f64 = 150.0;
+
 /// Bounds in milliseconds.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Goal {
@@ -18,6 +21,7 @@ pub(crate) struct Figures {
     fault: Fault,
     wire_ms: Vec<f64>,
     driver_ms: Vec<f64>,
+    election_ms: Vec<f64>,
     before_ms: Vec<f64>,
     around_ms: Vec<f64>,
     longest_ms: Vec<f64>,
@@ -31,6 +35,7 @@ impl Figures {
             fault,
             wire_ms: Vec::new(),
             driver_ms: Vec::new(),
+            election_ms: Vec::new(),
             before_ms: Vec::new(),
             around_ms: Vec::new(),
             longest_ms: Vec::new(),
@@ -52,6 +57,7 @@ impl Figures {
         self.never += usize::from(outcome.wire.is_none()) + usize::from(outcome.driver.is_none());
         self.wire_ms.extend(outcome.wire.map(ms));
         self.driver_ms.extend(outcome.driver.map(ms));
+        self.election_ms.extend(outcome.election.map(ms));
         self.longest_ms
             .extend(outcome.around.latencies_ms.iter().copied().reduce(f64::max));
         self.before_ms.extend(outcome.before.latencies_ms);
@@ -77,6 +83,11 @@ impl Figures {
         let mut reached = self.never == 0;
         reached &= distribution("fault → write at the wire", self.wire_ms, goal);
         reached &= distribution("fault → write by the driver", self.driver_ms, goal);
+        let election = Goal {
+            p50: None,
+            p99: Some(ELECTION_P99_MS_MAX),
+        };
+        reached &= distribution("election by itself", self.election_ms, election);
         let [mut before, mut around] = [self.before_ms.clone(), self.around_ms.clone()];
         let added = quantile(&mut around, 0.99) - quantile(&mut before, 0.99);
         distribution("background before", self.before_ms, Goal::default());

@@ -114,6 +114,22 @@ pub(super) fn render(server: &Server) -> String {
         "counter",
         server.topology.changes(),
     );
+    metric(
+        &mut text,
+        "cstore_elections_won_total",
+        "Elections that this member won.",
+        "counter",
+        server.elections.won(),
+    );
+    if let Some(won) = server.elections.last() {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "# HELP cstore_election_seconds From asking for votes to the first commit, the last time this member was elected.\n\
+             # TYPE cstore_election_seconds gauge\ncstore_election_seconds {}\n",
+            won.writable.as_secs_f64()
+        );
+    }
     peers(&mut text, server);
     storage_metrics::render(&mut text, server);
     text

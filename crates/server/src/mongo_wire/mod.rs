@@ -13,6 +13,7 @@ mod connection;
 mod cursors;
 mod dispatch;
 mod document_writer;
+mod elections;
 pub(crate) mod expiry;
 mod fail_point;
 mod failure;

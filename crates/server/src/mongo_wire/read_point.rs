@@ -125,6 +125,7 @@ fn not_primary() -> Failure {
 async fn confirm(server: &Server, secondary_allowed: bool) -> Result<u64, Failure> {
     let give_up = Instant::now() + NO_LEADER_TIMEOUT;
     loop {
+        let asked_in = server.topology.view();
         match read_index(server).await {
             Ok(index) => return Ok(index),
             Err(ReadError::Stopping) => return Err(Failure::shutting_down()),
@@ -134,7 +135,7 @@ async fn confirm(server: &Server, secondary_allowed: bool) -> Result<u64, Failur
             Err(ReadError::Overloaded) => {}
             Err(ReadError::NoLeader) => {
                 if !secondary_allowed {
-                    settle(server).await;
+                    settle(&server.topology, &asked_in).await;
                     if !server.topology.view().is_primary() {
                         return Err(not_primary());
                     }

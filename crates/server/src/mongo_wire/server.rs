@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::budget::Budget;
 use super::connection;
 use super::cursors::Cursors;
+use super::elections::Elections;
 use super::expiry::Expiry;
 use super::fail_point::FailPoints;
 use super::topology::Topology;
@@ -24,6 +25,7 @@ pub(crate) struct Server {
     pub node: Node,
     pub settings: Settings,
     pub topology: Topology,
+    pub elections: Elections,
     pub cursors: Cursors,
     pub budget: Budget,
     /// Present with `--enable-test-commands`.
@@ -69,6 +71,7 @@ impl Server {
     pub(crate) fn new(node: Node, settings: Settings) -> Arc<Self> {
         let server = Arc::new(Server {
             topology: Topology::new(settings.advertise.clone()),
+            elections: Elections::default(),
             cursors: Cursors::new(settings.memory().cursors()),
             budget: Budget::new(settings.memory().message_bytes()),
             fail_points: settings.enable_test_commands.then(FailPoints::new),
@@ -84,6 +87,7 @@ impl Server {
         server.node.on_change(Box::new(move |status| {
             if let Some(server) = observer.upgrade() {
                 server.topology.update(status);
+                server.elections.update(status);
             }
         }));
         server

@@ -17,6 +17,7 @@ use super::dispatch::Invocation;
 use super::failure::{Code, Failure, RETRYABLE};
 use super::read_point;
 use super::server::{Server, wall_ms};
+use super::topology::{Topology, View};
 
 /// How long a refused proposal waits for the topology to say why.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,15 +40,16 @@ pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply,
         if !delay.is_zero() {
             sleep(delay).await;
         }
+        let asked_in = server.topology.view();
         match propose_once(server, encoded).await {
             ProposeOutcome::Applied { reply, .. } => return Ok(reply),
             ProposeOutcome::Stopping => return Err(Failure::shutting_down()),
             ProposeOutcome::Unknown => {
-                settle(server).await;
+                settle(&server.topology, &asked_in).await;
                 return Err(Failure::outcome_unknown());
             }
             ProposeOutcome::NotLeader { .. } => {
-                settle(server).await;
+                settle(&server.topology, &asked_in).await;
                 if !server.topology.view().is_primary() || start.elapsed() >= REFUSAL_TIMEOUT {
                     return Err(Failure::not_primary());
                 }
@@ -93,11 +95,15 @@ async fn propose_once(server: &Server, encoded: Vec<u8>) -> ProposeOutcome {
     receiver.await.unwrap_or(ProposeOutcome::Unknown)
 }
 
-/// Waits, briefly, until the topology no longer calls this member the primary of the term it was refused in.
-pub(crate) async fn settle(server: &Server) {
-    let mut views = server.topology.subscribe();
-    let term = views.borrow_and_update().term;
-    let changed = views.wait_for(|view| !view.is_primary() || view.term != term);
+/// Waits, briefly, until the topology no longer calls this member the primary of the term it was refused in. `asked_in` is the
+/// view from before the question: a refusal by a member that was no primary then needs no explanation, though it may have
+/// become one meanwhile.
+pub(crate) async fn settle(topology: &Topology, asked_in: &View) {
+    if !asked_in.is_primary() {
+        return;
+    }
+    let mut views = topology.subscribe();
+    let changed = views.wait_for(|view| !view.is_primary() || view.term != asked_in.term);
     // Still primary: the refusal was a passing one.
     let _ = timeout(SETTLE_TIMEOUT, changed).await;
 }
@@ -191,8 +197,34 @@ pub(crate) fn interrupt(invocation: &Invocation<'_>) -> Interrupt {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use node::RoleName;
+
     use super::super::failure::SYSTEM_OVERLOADED;
+    use super::super::tests::status;
     use super::*;
+
+    /// Whether nothing has to be waited for.
+    async fn is_settled(topology: &Topology, asked_in: &View) -> bool {
+        let settling = pin!(settle(topology, asked_in));
+        settling.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    /// A write that a follower refused just before it was elected waited half a second for the new primary to be deposed.
+    #[tokio::test]
+    async fn a_refusal_from_before_an_election_is_not_waited_on() {
+        let topology = Topology::new("127.0.0.1:1".to_owned());
+        topology.update(&status(RoleName::Candidate, 6, false));
+        let asked_in = topology.view();
+        topology.update(&status(RoleName::Leader, 6, true));
+        assert!(is_settled(&topology, &asked_in).await);
+        let asked_in = topology.view();
+        assert!(!is_settled(&topology, &asked_in).await);
+        topology.update(&status(RoleName::Leader, 8, true));
+        assert!(is_settled(&topology, &asked_in).await);
+    }
 
     /// The second chunk of an `updateMany` is turned away: running it again would repeat the first.
     #[test]

@@ -307,6 +307,7 @@ async fn change_members(server: &Server, change: MembershipChange) -> Result<u64
     let give_up = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let (sender, receiver) = oneshot::channel();
+        let asked_in = server.topology.view();
         server.node.change_membership(
             change.clone(),
             Box::new(move |outcome| {
@@ -329,11 +330,11 @@ async fn change_members(server: &Server, change: MembershipChange) -> Result<u64
             ) => return Err(under_way(refusal.to_string())),
             MembershipOutcome::Refused(refusal) => return Err(explain(server, refusal)),
             MembershipOutcome::NotLeader { .. } => {
-                settle(server).await;
+                settle(&server.topology, &asked_in).await;
                 return Err(Failure::not_primary());
             }
             MembershipOutcome::Unknown => {
-                settle(server).await;
+                settle(&server.topology, &asked_in).await;
                 return Err(Failure::outcome_unknown());
             }
             MembershipOutcome::TooOld {

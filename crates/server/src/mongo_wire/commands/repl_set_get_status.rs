@@ -1,9 +1,12 @@
 //! `replSetGetStatus`: the members and how far each is, in the shape that shells show.
 
+use std::time::Duration;
+
 use super::{Command, Running};
 use crate::mongo_wire::cluster_status::{self, MemberReport};
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
+use crate::mongo_wire::elections::Won;
 use crate::mongo_wire::server::{timestamp_of, wall_ms};
 
 pub(super) static COMMAND: Command = Command {
@@ -21,6 +24,28 @@ fn state(report: &MemberReport) -> (i32, &'static str) {
         (_, true) => (2, "SECONDARY"),
         (_, false) => (5, "STARTUP2"),
     }
+}
+
+/// The last election that this member won.
+fn write_election(fields: &mut DocumentWriter, won: &Won, timeout_ms: u64) {
+    let after = |time: Duration| {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        won.began_ms.saturating_add(ms)
+    };
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    fields.begin_document("electionCandidateMetrics");
+    fields.date("lastElectionDate", won.began_ms);
+    fields.i64("electionTerm", i64::try_from(won.term).unwrap_or(i64::MAX));
+    fields.i64(
+        "electionTimeoutMillis",
+        i64::try_from(timeout_ms).unwrap_or(i64::MAX),
+    );
+    fields.date("newTermStartDate", after(won.elected));
+    fields.date("wMajorityWriteAvailabilityDate", after(won.writable));
+    // Dates count milliseconds, which is coarse here.
+    fields.i64("electedMicros", micros(won.elected));
+    fields.i64("writableMicros", micros(won.writable));
+    fields.end();
 }
 
 fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
@@ -44,6 +69,9 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             (status.membership.voters.len() / 2 + 1) as i32,
         );
         fields.i32("votingMembersCount", status.membership.voters.len() as i32);
+        if let Some(won) = server.elections.last() {
+            write_election(&mut fields, &won, server.settings.election_timeout_ms);
+        }
         fields.begin_array("members");
         for report in &reports {
             let (state, name) = state(report);

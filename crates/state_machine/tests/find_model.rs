@@ -3,14 +3,19 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{Bson, Document, bson, doc};
+use bson::{Bson, Document, RawBsonRef, bson, doc};
 use document::filter::Filter;
+use document::key_encoding;
+use document::path::{LeafArrays, Path};
 use document::sort::SortSpec;
 use proptest::prelude::*;
+use state_machine::Snapshot;
 use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
-use state_machine::query::{CountRequest, FindRequest, Hint, Interrupt, QueryError};
+use state_machine::query::{
+    CountRequest, DistinctRequest, FindRequest, Hint, Interrupt, QueryError,
+};
 use support::{Database, namespace, raw, rows};
 
 fn scalar() -> impl Strategy<Value = Bson> {
@@ -172,6 +177,22 @@ fn filter(focus: Focus) -> impl Strategy<Value = Document> {
     ]
 }
 
+/// What a partial index may be limited to.
+fn partial_filter(focus: Focus) -> impl Strategy<Value = Document> {
+    let comparison = prop_oneof![Just("$gt"), Just("$gte"), Just("$lt"), Just("$lte")];
+    let condition = prop_oneof![
+        2 => Just(bson!({ "$exists": true })),
+        3 => (comparison, 0..6i32).prop_map(|(operator, value)| bson!({ operator: value })),
+        1 => scalar(),
+    ];
+    prop::collection::vec((path(focus), condition), 1..3).prop_map(|conditions| {
+        conditions
+            .into_iter()
+            .map(|(path, condition)| (path.to_owned(), condition))
+            .collect()
+    })
+}
+
 fn pattern(focus: Focus) -> impl Strategy<Value = Document> {
     prop::collection::vec((path(focus), direction()), 1..4).prop_map(|fields| {
         fields
@@ -184,8 +205,8 @@ fn pattern(focus: Focus) -> impl Strategy<Value = Document> {
 #[derive(Debug, Clone)]
 struct Case {
     documents: Vec<Document>,
-    /// Key pattern, sparse.
-    indexes: Vec<(Document, bool)>,
+    /// Key pattern and options.
+    indexes: Vec<(Document, Document)>,
     finds: Vec<(Document, Option<Document>, u64, Option<u64>)>,
 }
 
@@ -203,7 +224,11 @@ fn case_about(focus: Focus) -> impl Strategy<Value = Case> {
     ];
     let index = (
         pattern(focus),
-        prop_oneof![4 => Just(false), 1 => Just(true)],
+        prop_oneof![
+            4 => Just(doc! {}),
+            1 => Just(doc! { "sparse": true }),
+            2 => partial_filter(focus).prop_map(|filter| doc! { "partialFilterExpression": filter }),
+        ],
     );
     let skip = prop_oneof![3 => Just(0), 1 => 0..5u64];
     let find = (
@@ -229,9 +254,10 @@ fn database(case: &Case) -> (Database, Vec<Document>) {
     // Half of the indexes before the documents, the others are built over them.
     let (before, after) = case.indexes.split_at(case.indexes.len() / 2);
     // The same pattern twice, or parallel arrays: refused, and not there.
-    let create = |database: &mut Database, number: usize, (key, sparse): &(Document, bool)| {
+    let create = |database: &mut Database, number: usize, (key, options): &(Document, Document)| {
         let name = format!("index_{number}");
-        let spec = doc! { "key": key.clone(), "name": name, "sparse": *sparse };
+        let mut spec = doc! { "key": key.clone(), "name": name };
+        spec.extend(options.clone());
         let _ = database.create_index(raw(&spec));
     };
     for (number, index) in before.iter().enumerate() {
@@ -320,6 +346,48 @@ fn check(
     Ok(())
 }
 
+/// An index may be read for its values: they are those that the documents have.
+fn check_distinct(
+    snapshot: &Snapshot,
+    stored: &[Document],
+    filter: &Document,
+) -> Result<(), TestCaseError> {
+    let parsed = Filter::parse(&raw(filter)).unwrap();
+    for key in ["a", "b", "a.x"] {
+        let request = DistinctRequest {
+            namespace: namespace(),
+            key: key.to_owned(),
+            filter: raw(filter),
+            hint: None,
+            context: document::Context::at(0, 1),
+            interrupt: Interrupt::never(),
+        };
+        let encoded = |values: &bson::RawArray| -> BTreeSet<Vec<u8>> {
+            let values = values.into_iter().map(Result::unwrap);
+            values.map(key_encoding::id_key).collect()
+        };
+        let found = encoded(&snapshot.distinct(request).unwrap());
+        let mut expected = BTreeSet::new();
+        for document in stored {
+            let document = raw(document);
+            if parsed.matches(&document) {
+                Path::parse(key).any(&document, LeafArrays::Whole, &mut |value| {
+                    match value {
+                        None => {}
+                        Some(RawBsonRef::Array(members)) => expected.extend(encoded(members)),
+                        Some(value) => {
+                            expected.insert(key_encoding::id_key(value));
+                        }
+                    }
+                    false
+                });
+            }
+        }
+        prop_assert_eq!(found, expected, "distinct {}", key);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -331,7 +399,7 @@ proptest! {
             .collection(&namespace())
             .into_iter()
             .flat_map(|collection| collection.ready_indexes())
-            .filter(|index| !index.sparse)
+            .filter(|index| !index.sparse && index.partial.is_none())
             .map(|index| index.name.clone())
             .collect();
         for find in &case.finds {
@@ -360,6 +428,7 @@ proptest! {
                 interrupt: Interrupt::never(),
             });
             prop_assert_eq!(count.unwrap(), found.len() as u64);
+            check_distinct(&snapshot, &stored, &find.0)?;
         }
     }
 }

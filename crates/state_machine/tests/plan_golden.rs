@@ -135,9 +135,10 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
                 context: document::Context::at(0, 1),
                 interrupt: Interrupt::never(),
             };
+            let tree = plan(database, Explained::Distinct(request.clone()))?;
             let values = database.reader().snapshot().distinct(request)?;
             let values = Bson::try_from(RawBson::Array(values)).unwrap();
-            Ok(format!("{values}\n"))
+            Ok(format!("{tree}{values}\n"))
         }
         "aggregate" => aggregate(database, rest),
         "update" | "updateOne" => write(database, update(rest), true),
@@ -168,6 +169,10 @@ fn find_request(text: &str) -> FindRequest {
             "skip" => request.skip = u64::try_from(value.as_i32().unwrap()).unwrap(),
             "limit" => request.limit = Some(u64::try_from(value.as_i32().unwrap()).unwrap()),
             "hint" => request.hint = hint(value),
+            "min" => request.min = Some(raw(&document(value))),
+            "max" => request.max = Some(raw(&document(value))),
+            "returnKey" => request.return_key = value == Bson::Boolean(true),
+            "showRecordId" => request.show_record_id = value == Bson::Boolean(true),
             other => panic!("unknown word {other}"),
         }
         rest = left;
@@ -230,13 +235,16 @@ fn plan(database: &Database, explained: Explained) -> Result<String, QueryError>
             .unwrap(),
         Err(_) => &explained,
     };
-    let winning = find
-        .get_document("queryPlanner")
-        .unwrap()
-        .get_document("winningPlan")
-        .unwrap();
+    let planner = find.get_document("queryPlanner").unwrap();
+    let winning = planner.get_document("winningPlan").unwrap();
     let mut text = String::new();
     tree(winning, 0, &mut text);
+    for rejected in planner.get_array("rejectedPlans").unwrap() {
+        let mut one = String::new();
+        tree(rejected.as_document().unwrap(), 0, &mut one);
+        let names = one.lines().map(str::trim).collect::<Vec<_>>().join(" < ");
+        writeln!(text, "rejected: {names}").unwrap();
+    }
     let statistics = find.get_document("executionStats").unwrap();
     writeln!(
         text,
@@ -277,6 +285,9 @@ fn tree(stage: &Document, depth: usize, text: &mut String) {
     text.push('\n');
     if let Ok(input) = stage.get_document("inputStage") {
         tree(input, depth + 1, text);
+    }
+    for input in stage.get_array("inputStages").into_iter().flatten() {
+        tree(input.as_document().unwrap(), depth + 1, text);
     }
 }
 

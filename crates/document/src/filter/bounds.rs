@@ -108,6 +108,72 @@ pub(super) fn union(mut intervals: Vec<Interval>, exact: bool) -> IndexBounds {
     }
 }
 
+/// Where a document has an index value that does not satisfy a predicate with these bounds: a superset. `None` if it may
+/// be none. `below_arrays`: the path may lead through arrays, whose members an index shows as null where it ends early,
+/// though a filter does not look at them.
+pub(super) fn outside(bounds: IndexBounds, below_arrays: bool) -> Option<IndexBounds> {
+    let holds_null = |interval: &Interval| interval.contains(RawBsonRef::Null);
+    if !bounds.exact {
+        return None;
+    }
+    let has_null = bounds.intervals.iter().any(holds_null);
+    if has_null && below_arrays {
+        return None;
+    }
+    let mut intervals = Vec::with_capacity(bounds.intervals.len() + 1);
+    let mut lower = Bound::Unbounded;
+    for interval in bounds.intervals {
+        let upper = flip(interval.lower);
+        if !is_void(&lower, &upper) {
+            intervals.push(Interval { lower, upper });
+        }
+        lower = flip(interval.upper);
+        if lower == Bound::Unbounded {
+            return Some(union(intervals, false));
+        }
+    }
+    intervals.push(Interval {
+        lower,
+        upper: Bound::Unbounded,
+    });
+    if has_null {
+        // An empty array stands as undefined, and is not null.
+        intervals.push(Interval::point(RawBson::Undefined));
+    }
+    Some(union(intervals, !has_null))
+}
+
+fn flip(end: Bound<RawBson>) -> Bound<RawBson> {
+    match end {
+        Bound::Included(value) => Bound::Excluded(value),
+        Bound::Excluded(value) => Bound::Included(value),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+fn is_void(lower: &Bound<RawBson>, upper: &Bound<RawBson>) -> bool {
+    match (value_of(lower), value_of(upper)) {
+        (Some(from), Some(to)) => match order::compare(from, to) {
+            Ordering::Less => false,
+            Ordering::Equal => !matches!((lower, upper), (Bound::Included(_), Bound::Included(_))),
+            Ordering::Greater => true,
+        },
+        // A first interval without a beginning leaves nothing below it.
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Whether every value of `inner` lies in `outer`; both ascending and disjoint.
+pub(super) fn lie_in(inner: &[Interval], outer: &[Interval]) -> bool {
+    inner.iter().all(|inner| {
+        outer.iter().any(|outer| {
+            compare_lower(&outer.lower, &inner.lower).is_le()
+                && compare_upper(&inner.upper, &outer.upper).is_le()
+        })
+    })
+}
+
 fn compare_lower(left: &Bound<RawBson>, right: &Bound<RawBson>) -> Ordering {
     compare_bounds(left, right, Ordering::Less)
 }

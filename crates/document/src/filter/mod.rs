@@ -6,6 +6,7 @@
 //! [`Filter::matches`] unless the bounds are marked exact.
 
 mod bounds;
+mod implication;
 mod operators;
 mod parse;
 mod pattern;
@@ -25,6 +26,7 @@ use crate::order;
 use crate::path::{LeafArrays, Path};
 use crate::validate;
 use bson::raw::{RawBsonRef, RawDocument};
+use bson::spec::ElementType;
 use std::sync::Arc;
 
 /// A parsed query. Cheap to clone.
@@ -51,6 +53,19 @@ pub struct PathBounds<'a> {
     pub exact: bool,
 }
 
+/// One of several conjunctions that a filter comes to.
+#[derive(Debug)]
+pub struct Disjunct<'a> {
+    nodes: Vec<&'a Node>,
+}
+
+impl<'a> Disjunct<'a> {
+    /// As [`Filter::conjunct_bounds`].
+    pub fn conjunct_bounds(&self) -> Vec<PathBounds<'a>> {
+        self.nodes.iter().filter_map(|node| node.bounds()).collect()
+    }
+}
+
 /// A condition on one value.
 pub trait Predicate: std::fmt::Debug + Send + Sync {
     /// Whether `value` (None: missing) satisfies it.
@@ -74,6 +89,16 @@ pub trait Predicate: std::fmt::Debug + Send + Sync {
     /// All values that can satisfy it, ascending and distinct under `order::compare`, if they can be counted up.
     fn one_of(&self) -> Option<Vec<RawBsonRef<'_>>> {
         self.equality().map(|value| vec![value])
+    }
+
+    /// Whether this is `$exists`.
+    fn is_existence(&self) -> bool {
+        false
+    }
+
+    /// The types it asks for, if it asks for nothing else.
+    fn types(&self) -> Option<&[ElementType]> {
+        None
     }
 }
 
@@ -151,18 +176,27 @@ impl Filter {
     /// Index bounds, one entry for each conjunct that has some. Entries for the same path may be intersected
     /// only on an index that is not multikey.
     pub fn conjunct_bounds(&self) -> Vec<PathBounds<'_>> {
-        self.tests()
-            // An index has no entry that says "no such position", but a filter can match one.
-            .filter(|(path, predicate)| !(path.has_positions() && predicate.matches(None)))
-            .filter_map(|(path, predicate)| {
-                let IndexBounds { intervals, exact } = predicate.index_bounds()?;
-                Some(PathBounds {
-                    path: path.as_str(),
-                    intervals,
-                    exact,
-                })
-            })
-            .collect()
+        let conjuncts = self.conjuncts();
+        conjuncts.into_iter().filter_map(Node::bounds).collect()
+    }
+
+    /// If one of the conditions is a disjunction: the whole filter as one conjunction for each of its branches. Every
+    /// match is a match of at least one.
+    pub fn disjuncts(&self) -> Option<Vec<Disjunct<'_>>> {
+        let conjuncts = self.conjuncts();
+        let is_disjunction = |node: &&Node| matches!(node, Node::Or(_));
+        let place = conjuncts.iter().position(is_disjunction)?;
+        let Node::Or(branches) = conjuncts[place] else {
+            return None;
+        };
+        let whole = branches.iter().map(|branch| {
+            let mut nodes = Vec::new();
+            branch.collect_conjuncts(&mut nodes);
+            let others = conjuncts.iter().enumerate();
+            nodes.extend(others.filter(|(at, _)| *at != place).map(|(_, node)| *node));
+            Disjunct { nodes }
+        });
+        Some(whole.collect())
     }
 
     /// How many conditions are joined by "and" at the top: those that `conjunct_bounds` does not show as exact
@@ -269,6 +303,31 @@ impl Node {
             // Conditions on documents do not stand among operators on values.
             Node::Expression(_) | Node::Custom(_) => false,
         }
+    }
+
+    /// Where in an index the documents stand that may satisfy this, if it is a test on one path or the opposite of one.
+    fn bounds(&self) -> Option<PathBounds<'_>> {
+        let (path, predicate, negated) = match self {
+            Node::Test(path, predicate) => (path, predicate, false),
+            Node::Not(node) => match node.as_ref() {
+                Node::Test(path, predicate) => (path, predicate, true),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        // An index has no entry that says "no such position", but a filter can match one.
+        if path.has_positions() && predicate.matches(None) != negated {
+            return None;
+        }
+        let mut bounds = predicate.index_bounds()?;
+        if negated {
+            bounds = bounds::outside(bounds, path.as_str().contains('.'))?;
+        }
+        Some(PathBounds {
+            path: path.as_str(),
+            intervals: bounds.intervals,
+            exact: bounds.exact,
+        })
     }
 
     fn collect_conjuncts<'n>(&'n self, conjuncts: &mut Vec<&'n Node>) {

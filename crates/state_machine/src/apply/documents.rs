@@ -1,7 +1,7 @@
 //! One document in, changed or out, with all its index entries: checked first, written only if every check passes.
 
 use bson::{RawBsonRef, RawDocument};
-use document::path::{Path, index_keys, index_tuples};
+use document::path::{Path, index_tuples};
 use document::{DocumentError, key_encoding};
 
 use super::overlay::Overlay;
@@ -107,12 +107,12 @@ fn change_entries(
     let mut newly_multikey = Vec::new();
     for index in collection.indexes.iter().filter(|index| !index.is_id()) {
         let (added, multikey) = match new {
-            Some(new) => index_keys(new, &index.fields, index.sparse)?,
+            Some(new) => index.keys(new)?,
             None => (Vec::new(), false),
         };
         // A document that came before a building index may have no keys in it at all.
         let removed = old
-            .and_then(|old| index_keys(old, &index.fields, index.sparse).ok())
+            .and_then(|old| index.keys(old).ok())
             .map(|(keys, _)| keys)
             .unwrap_or_default();
         if multikey && !index.multikey {

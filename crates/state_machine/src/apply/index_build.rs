@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 use document::DocumentError;
-use document::path::index_keys;
 
 use super::overlay::Overlay;
 use super::{OrFault, Stop, ddl, documents};
@@ -140,7 +139,7 @@ fn scan(
         }
         let (key, stored) = entry.or_fault()?;
         let document = RawDocument::from_bytes(&stored).map_err(DocumentError::from)?;
-        let (keys, multikey) = index_keys(document, &index.fields, index.sparse)?;
+        let (keys, multikey) = index.keys(document)?;
         for fields in &keys {
             let (entry, value) =
                 documents::entry_for(overlay, collection, index, fields, &key, Some(document))?;

@@ -7,8 +7,10 @@
 mod change;
 mod counters;
 mod expiry;
+mod keys;
 mod names;
 mod options;
+mod partial;
 mod record;
 mod spec;
 #[cfg(test)]
@@ -25,6 +27,7 @@ use document::path::Path;
 
 pub use names::{validate_database_name, validate_namespace};
 pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
+pub use partial::PartialFilter;
 pub use spec::describe;
 
 pub(crate) use change::new_collection;
@@ -86,6 +89,8 @@ pub struct IndexEntry {
     pub unique: bool,
     /// Documents that have none of the fields are not in it.
     pub sparse: bool,
+    /// Only documents that it holds are in the index.
+    pub partial: Option<PartialFilter>,
     /// Not to be chosen by the planner.
     pub hidden: bool,
     /// Documents are deleted so many seconds after the date in its one field; never negative.

@@ -8,13 +8,16 @@ use storage_engine::{Engine, StorageFault};
 
 use super::spec::parse_fields;
 use super::{
-    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, Rules, expiry,
+    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, PartialFilter,
+    Rules, expiry,
 };
 use crate::command::{DecodeError, Input, Output};
 use crate::keyspace;
 use crate::reader::CollectionCounts;
 
 const VERSION: u8 = 1;
+/// A collection with an index that older programs would keep wrongly. Only the byte differs: it makes them stop.
+const VERSION_OF_NEWER_INDEXES: u8 = 2;
 
 /// What this machine stored cannot be what was written.
 pub(crate) fn damaged(action: &'static str, detail: impl ToString) -> StorageFault {
@@ -27,7 +30,11 @@ pub(crate) fn damaged(action: &'static str, detail: impl ToString) -> StorageFau
 
 pub(crate) fn encode_collection(collection: &CollectionEntry) -> Vec<u8> {
     let mut output = Output::default();
-    output.u8(VERSION);
+    let newer = |index: &Arc<IndexEntry>| index.partial.is_some();
+    output.u8(match collection.indexes.iter().any(newer) {
+        true => VERSION_OF_NEWER_INDEXES,
+        false => VERSION,
+    });
     output.namespace(&collection.namespace);
     output.bytes.extend_from_slice(&collection.uuid);
     output.document(&collection.options);
@@ -64,7 +71,7 @@ fn decode_collection(
 ) -> Result<CollectionEntry, DecodeError> {
     let mut input = Input::new(bytes);
     let version = input.u8("version")?;
-    if version != VERSION {
+    if !matches!(version, VERSION | VERSION_OF_NEWER_INDEXES) {
         return Err(DecodeError::Version(version));
     }
     let namespace: Namespace = input.namespace()?;
@@ -98,6 +105,7 @@ fn decode_index(input: &mut Input<'_>) -> Result<IndexEntry, DecodeError> {
         key,
         fields,
         expire_after_seconds: expiry::of_specification(&spec),
+        partial: PartialFilter::of_specification(&spec),
         spec,
         unique: input.bool("unique")?,
         sparse: input.bool("sparse")?,

@@ -7,13 +7,12 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use document::key_encoding::Direction;
 use document::path::Path;
 
-use super::{CollectionEntry, IndexEntry, IndexState, Namespace, expiry};
+use super::{CollectionEntry, IndexEntry, IndexState, Namespace, PartialFilter, expiry, partial};
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
 
 /// Options MongoDB knows and this version does not serve: refused by name, never ignored.
 const UNSUPPORTED: &[&str] = &[
-    "partialFilterExpression",
     "collation",
     "storageEngine",
     "wildcardProjection",
@@ -32,7 +31,7 @@ const UNSUPPORTED: &[&str] = &[
 
 /// Options that came with the second format of `CreateIndexes`. A command of the first format that has one was refused by
 /// the members that applied it when it was new, and is refused for ever.
-const OF_FORMAT_2: &[&str] = &[expiry::OPTION];
+const OF_FORMAT_2: &[&str] = &[expiry::OPTION, partial::OPTION];
 
 /// Whether `spec` asks for what members of the first command format refuse.
 pub(crate) fn needs_format_2(spec: &RawDocument) -> bool {
@@ -48,6 +47,7 @@ pub(crate) struct IndexRequest {
     pub(crate) fields: Vec<(Path, Direction)>,
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
+    pub(crate) partial: Option<PartialFilter>,
     pub(crate) hidden: bool,
     /// Shown again by `listIndexes`, without effect: no build blocks writes.
     pub(crate) background: Option<bool>,
@@ -71,6 +71,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     let (mut unique, mut sparse, mut hidden) = (false, false, false);
     let mut background = None;
     let mut expire_after_seconds = None;
+    let mut partial = None;
     for element in spec {
         let (field, value) = element.map_err(document::DocumentError::from)?;
         match (field.as_str(), value) {
@@ -81,6 +82,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             ("hidden", value) => hidden = truth(value, "hidden")?,
             ("background", value) => background = Some(truth(value, "background")?),
             (expiry::OPTION, value) => expire_after_seconds = Some(expiry::parse_seconds(value)?),
+            (partial::OPTION, value) => partial = Some(PartialFilter::parse(value)?),
             // The version is ours to choose; dropDups and ns are MongoDB's past.
             ("v" | "dropDups" | "ns", _) => {}
             (option, _) if UNSUPPORTED.contains(&option) => {
@@ -112,12 +114,19 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             "index names cannot be empty or contain the null character",
         ));
     }
+    if sparse && partial.is_some() {
+        return Err(cannot_create(format!(
+            "cannot mix \"{}\" and \"sparse\" options",
+            partial::OPTION
+        )));
+    }
     let request = IndexRequest {
         name,
         key,
         fields,
         unique,
         sparse,
+        partial,
         hidden,
         background,
         expire_after_seconds,
@@ -227,6 +236,7 @@ impl IndexRequest {
             fields: vec![(Path::parse("_id"), Direction::Ascending)],
             unique: true,
             sparse: false,
+            partial: None,
             hidden: false,
             background: None,
             expire_after_seconds: None,
@@ -253,6 +263,9 @@ impl IndexRequest {
         if self.hidden {
             spec.append(cstr!("hidden"), true);
         }
+        if let Some(partial) = &self.partial {
+            spec.append(cstr!("partialFilterExpression"), partial.document());
+        }
         if let Some(background) = self.background {
             spec.append(cstr!("background"), background);
         }
@@ -272,6 +285,7 @@ impl IndexRequest {
             fields: self.fields,
             unique: self.unique,
             sparse: self.sparse,
+            partial: self.partial,
             hidden: self.hidden,
             expire_after_seconds: self.expire_after_seconds,
             state,
@@ -294,7 +308,9 @@ impl IndexRequest {
                 continue;
             }
             let same_key = index.fields == self.fields;
-            let same_options = index.unique == self.unique && index.sparse == self.sparse;
+            let same_options = index.unique == self.unique
+                && index.sparse == self.sparse
+                && index.partial == self.partial;
             match (index.name == self.name, same_key, same_options) {
                 (true, true, true)
                     if index.hidden != self.hidden
@@ -337,8 +353,12 @@ impl IndexRequest {
     }
 
     fn standing_of_id(&self) -> Result<Standing, CommandError> {
-        if self.sparse || self.hidden {
-            let option = if self.sparse { "sparse" } else { "hidden" };
+        let options = [
+            ("sparse", self.sparse),
+            ("hidden", self.hidden),
+            (partial::OPTION, self.partial.is_some()),
+        ];
+        if let Some((option, _)) = options.iter().find(|(_, given)| *given) {
             return Err(cannot_create(format!(
                 "the option '{option}' is not allowed for the _id index"
             )));

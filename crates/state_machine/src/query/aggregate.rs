@@ -13,6 +13,7 @@ use super::find::ParsedFind;
 use super::interrupt::Interrupt;
 use super::request::{AggregateRequest, QueryError};
 use super::row::Row;
+use super::row_shape::RowShape;
 use crate::{Namespace, Snapshot};
 
 /// A pipeline taken apart.
@@ -43,6 +44,9 @@ impl ParsedPipeline {
             limit,
             projection: None,
             hint: request.hint,
+            min: None,
+            max: None,
+            shape: RowShape::default(),
             interrupt: request.interrupt,
         };
         Ok(ParsedPipeline { find, count, rest })

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use bson::{RawBson, RawBsonRef};
+use bson::RawBson;
 use document::filter::Interval;
 use document::key_encoding::{self, Direction};
 use document::order;
@@ -68,23 +68,6 @@ pub(super) fn is_selective(intervals: &[Interval]) -> bool {
         Bound::Included(_) | Bound::Excluded(_) => true,
     });
     lowest || highest
-}
-
-/// Whether `value` lies in one of the intervals.
-pub(super) fn contains(intervals: &[Interval], value: RawBsonRef<'_>) -> bool {
-    intervals.iter().any(|interval| {
-        let after_lower = match &interval.lower {
-            Bound::Unbounded => true,
-            Bound::Included(lower) => order::compare(lower.as_raw_bson_ref(), value).is_le(),
-            Bound::Excluded(lower) => order::compare(lower.as_raw_bson_ref(), value).is_lt(),
-        };
-        let before_upper = match &interval.upper {
-            Bound::Unbounded => true,
-            Bound::Included(upper) => order::compare(value, upper.as_raw_bson_ref()).is_le(),
-            Bound::Excluded(upper) => order::compare(value, upper.as_raw_bson_ref()).is_lt(),
-        };
-        after_lower && before_upper
-    })
 }
 
 /// What two lists of intervals have in common.
@@ -261,7 +244,7 @@ fn extend(prefix: &[u8], value: &RawBson, direction: Direction) -> Vec<u8> {
 }
 
 /// The first key after all that start with `key`.
-fn end_of(key: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn end_of(key: &[u8]) -> Option<Vec<u8>> {
     match prefix_end(key) {
         Bound::Excluded(end) | Bound::Included(end) => Some(end),
         Bound::Unbounded => None,

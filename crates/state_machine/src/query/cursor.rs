@@ -1,12 +1,11 @@
 //! The rows of a read, pulled one by one.
 
-use bson::RawDocumentBuf;
-use document::projection::Projection;
 use document::sort::SortSpec;
 
 use super::aggregate::PipelineRows;
 use super::request::QueryError;
 use super::row::Row;
+use super::row_shape::Shaping;
 use super::scan::{Scan, Touched};
 use super::sorting;
 
@@ -68,8 +67,7 @@ pub(super) struct FindRows {
     skip: u64,
     /// Rows still to give.
     remaining: Option<u64>,
-    /// With the query that the positional operator asks for.
-    projection: Option<(Projection, RawDocumentBuf)>,
+    shaping: Shaping,
 }
 
 enum Order {
@@ -85,14 +83,14 @@ impl FindRows {
         sort: Option<SortSpec>,
         skip: u64,
         limit: Option<u64>,
-        projection: Option<(Projection, RawDocumentBuf)>,
+        shaping: Shaping,
     ) -> FindRows {
         FindRows {
             scan,
             order: sort.map_or(Order::AsScanned, Order::Unsorted),
             skip,
             remaining: limit,
-            projection,
+            shaping,
         }
     }
 
@@ -129,10 +127,7 @@ impl FindRows {
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
         }
-        Ok(Some(match &self.projection {
-            Some((projection, query)) => Row::from(projection.apply_to_match(&row, query)?),
-            None => row,
-        }))
+        self.shaping.row(row).map(Some)
     }
 }
 

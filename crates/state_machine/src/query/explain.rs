@@ -7,11 +7,13 @@ use bson::{Bson, Document, RawArrayBuf, doc};
 use bson::{RawBson, RawDocument};
 use document::filter::Interval;
 use document::key_encoding::Direction;
+use document::path::Path;
 
 use super::aggregate::{ParsedPipeline, Stopped};
 use super::count::count_matches;
+use super::distinct::DistinctScan;
 use super::find::{ParsedFind, PlannedFind};
-use super::planner::{Access, IndexScan};
+use super::planner::{Access, IndexScan, UnionScan};
 use super::request::{ExplainRequest, Explained, QueryError, ScanDirection, Verbosity};
 use super::scan::Touched;
 use crate::Snapshot;
@@ -34,11 +36,11 @@ impl Snapshot {
                     verbosity,
                 )
             }
-            Explained::Distinct(distinct) => self.explain_find(
-                ParsedFind::parse(distinct.into_find())?,
-                Above::Nothing,
-                verbosity,
-            ),
+            Explained::Distinct(distinct) => {
+                let path = Path::parse(distinct.key.as_str());
+                let find = ParsedFind::parse(distinct.into_find())?;
+                self.explain_distinct(find, &path, verbosity)
+            }
             Explained::Update(find) => {
                 self.explain_find(ParsedFind::parse(find)?, Above::Stage("UPDATE"), verbosity)
             }
@@ -88,26 +90,43 @@ impl Snapshot {
         above: Above,
         verbosity: Verbosity,
     ) -> Result<Document, QueryError> {
-        let namespace = find.namespace.to_string();
-        let parsed_query = to_document(&find.filter_document)?;
         let planned = find.plan(self)?;
         let counts_entries = above == Above::Count && planned.plan.covers_filter;
         let winning_plan = above.stage(winning_plan(&planned, counts_entries)?);
-        let mut explained = doc! {
-            "explainVersion": "1",
-            "queryPlanner": {
-                "namespace": namespace,
-                "indexFilterSet": false,
-                "parsedQuery": parsed_query,
-                "winningPlan": winning_plan.clone(),
-                "rejectedPlans": [],
-            },
-        };
+        let mut explained = query_planner(&planned, &winning_plan, above)?;
         if verbosity >= Verbosity::ExecutionStats {
             let executed = if above == Above::Count {
                 self.execute_count(planned)?
             } else {
                 self.execute_find(planned)?
+            };
+            explained.insert("executionStats", executed.describe(winning_plan, verbosity));
+        }
+        Ok(explained)
+    }
+
+    fn explain_distinct(
+        &self,
+        find: ParsedFind,
+        path: &Path,
+        verbosity: Verbosity,
+    ) -> Result<Document, QueryError> {
+        let planned = find.plan(self)?;
+        let winning_plan = match DistinctScan::of(&planned, path) {
+            Some(scan) => doc! {
+                "stage": "PROJECTION_COVERED",
+                "transformBy": { path.as_str(): 1 },
+                "inputStage": index_stage(&scan.0, "DISTINCT_SCAN")?,
+            },
+            None => winning_plan(&planned, false)?,
+        };
+        let mut explained = query_planner(&planned, &winning_plan, Above::Nothing)?;
+        if verbosity >= Verbosity::ExecutionStats {
+            let (values, touched) = self.distinct_values(planned, path)?;
+            let executed = Executed {
+                returned: values.count() as u64,
+                counted: None,
+                touched,
             };
             explained.insert("executionStats", executed.describe(winning_plan, verbosity));
         }
@@ -138,6 +157,24 @@ impl Snapshot {
     }
 }
 
+/// What was chosen, and what would have done, too.
+fn query_planner(
+    planned: &PlannedFind,
+    winning_plan: &Document,
+    above: Above,
+) -> Result<Document, QueryError> {
+    Ok(doc! {
+        "explainVersion": "1",
+        "queryPlanner": {
+            "namespace": planned.find.namespace.to_string(),
+            "indexFilterSet": false,
+            "parsedQuery": to_document(&planned.find.filter_document)?,
+            "winningPlan": winning_plan.clone(),
+            "rejectedPlans": rejected_plans(planned, above)?,
+        },
+    })
+}
+
 /// What running a plan came to.
 struct Executed {
     returned: u64,
@@ -148,6 +185,7 @@ struct Executed {
 impl Executed {
     fn describe(&self, winning_plan: Document, verbosity: Verbosity) -> Document {
         let mut stages = winning_plan;
+        self.fill(&mut stages);
         stages.insert("nReturned", self.returned as i64);
         if let Some(counted) = self.counted {
             stages.insert("nCounted", counted as i64);
@@ -163,6 +201,27 @@ impl Executed {
             statistics.insert("allPlansExecution", Bson::Array(Vec::new()));
         }
         statistics
+    }
+
+    /// Writes into each stage what is known of its part in the work.
+    fn fill(&self, stage: &mut Document) {
+        let (keys, documents) = (self.touched.keys as i64, self.touched.documents as i64);
+        let name = stage.get_str("stage").unwrap_or_default().to_owned();
+        let returned = match name.as_str() {
+            "IXSCAN" | "COUNT_SCAN" | "DISTINCT_SCAN" | "IDHACK" => {
+                stage.insert("keysExamined", keys);
+                keys
+            }
+            "FETCH" | "COLLSCAN" => self.touched.matched as i64,
+            _ => self.returned as i64,
+        };
+        if matches!(name.as_str(), "FETCH" | "COLLSCAN" | "IDHACK") {
+            stage.insert("docsExamined", documents);
+        }
+        stage.insert("nReturned", returned);
+        if let Ok(input) = stage.get_document_mut("inputStage") {
+            self.fill(input);
+        }
     }
 }
 
@@ -222,6 +281,18 @@ fn explain_pipeline(cursor: Document, stages: &RawArrayBuf) -> Document {
     doc! { "explainVersion": "1", "stages": explained }
 }
 
+/// The plans that would have done, too.
+fn rejected_plans(planned: &PlannedFind, above: Above) -> Result<Vec<Bson>, QueryError> {
+    let trees = planned.plan.rejected.iter().map(|(access, must_sort)| {
+        let filter = to_document(&planned.find.filter_document)?;
+        let filter = Some(filter).filter(|filter| !filter.is_empty());
+        let stage = access_stage(&planned.find, access, filter, false)?;
+        let tree = stages_above(&planned.find, *must_sort, stage);
+        Ok(Bson::Document(above.stage(tree)))
+    });
+    trees.collect()
+}
+
 /// The tree of stages of a find; without its documents when only entries are counted.
 fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document, QueryError> {
     let find = &planned.find;
@@ -229,13 +300,21 @@ fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document,
         true => None,
         false => Some(to_document(&find.filter_document)?),
     };
-    let mut stage = access_stage(&planned.plan.access, filter, counts_entries)?;
-    if let (true, Some(sort)) = (planned.plan.must_sort, &find.sort) {
-        let mut pattern = Document::new();
-        for field in sort.fields() {
-            pattern.insert(field.path.as_str(), sign(field.direction));
-        }
-        let mut sorted = doc! { "stage": "SORT", "sortPattern": pattern };
+    let stage = access_stage(find, &planned.plan.access, filter, counts_entries)?;
+    Ok(stages_above(find, planned.plan.must_sort, stage))
+}
+
+fn sort_pattern(find: &ParsedFind) -> Document {
+    let fields = find.sort.iter().flat_map(|sort| sort.fields());
+    fields
+        .map(|field| (field.path.clone(), Bson::Int32(sign(field.direction))))
+        .collect()
+}
+
+/// Sorting, skipping, projecting and limiting, as far as `find` asks for it.
+fn stages_above(find: &ParsedFind, must_sort: bool, mut stage: Document) -> Document {
+    if must_sort {
+        let mut sorted = doc! { "stage": "SORT", "sortPattern": sort_pattern(find) };
         if let Some(limit) = find.limit {
             sorted.insert("limitAmount", limit.saturating_add(find.skip) as i64);
         }
@@ -248,16 +327,14 @@ fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document,
     if find.projection.is_some() {
         stage = doc! { "stage": "PROJECTION_SIMPLE", "inputStage": stage };
     }
-    if let Some(limit) = find
-        .limit
-        .filter(|_| !planned.plan.must_sort || find.skip > 0)
-    {
+    if let Some(limit) = find.limit.filter(|_| !must_sort || find.skip > 0) {
         stage = doc! { "stage": "LIMIT", "limitAmount": limit as i64, "inputStage": stage };
     }
-    Ok(stage)
+    stage
 }
 
 fn access_stage(
+    find: &ParsedFind,
     access: &Access,
     filter: Option<Document>,
     counts_entries: bool,
@@ -282,7 +359,24 @@ fn access_stage(
             stage.insert("inputStage", index_stage(scan, "IXSCAN")?);
             stage
         }
+        Access::Union(scan) => {
+            let mut stage = filtered(doc! { "stage": "FETCH" });
+            stage.insert("inputStage", union_stage(find, scan)?);
+            stage
+        }
     })
+}
+
+fn union_stage(find: &ParsedFind, scan: &UnionScan) -> Result<Document, QueryError> {
+    let mut stage = match scan.merge {
+        true => doc! { "stage": "SORT_MERGE", "sortPattern": sort_pattern(find) },
+        false => doc! { "stage": "OR" },
+    };
+    let branches = scan.branches.iter();
+    let inputs: Result<Vec<Document>, QueryError> =
+        branches.map(|scan| index_stage(scan, "IXSCAN")).collect();
+    stage.insert("inputStages", inputs?);
+    Ok(stage)
 }
 
 fn index_stage(scan: &IndexScan, name: &str) -> Result<Document, QueryError> {
@@ -293,7 +387,7 @@ fn index_stage(scan: &IndexScan, name: &str) -> Result<Document, QueryError> {
         let intervals = scan
             .bounds
             .get(position)
-            .filter(|_| position < scan.bounded_fields);
+            .filter(|_| position < scan.seeking_fields || scan.check.is_some());
         let backward = (*field_direction == Direction::Descending)
             != (scan.direction == ScanDirection::Backward);
         bounds.insert(
@@ -308,7 +402,7 @@ fn index_stage(scan: &IndexScan, name: &str) -> Result<Document, QueryError> {
         "isMultiKey": index.multikey,
         "isUnique": index.unique,
         "isSparse": index.sparse,
-        "isPartial": false,
+        "isPartial": index.partial.is_some(),
         "indexVersion": 2,
         "direction": direction_name(scan.direction),
         "indexBounds": bounds,

@@ -8,8 +8,10 @@ use document::projection::Projection;
 use document::sort::SortSpec;
 
 use super::cursor::{FindCursor, FindRows};
+use super::key_limits::KeyLimits;
 use super::planner::{self, Plan, Wanted};
 use super::request::{FindRequest, Hint, QueryError};
+use super::row_shape::{KeyOf, RowShape, Shaping};
 use super::scan::Scan;
 use super::{Interrupt, planner::Access};
 use crate::catalog::CollectionEntry;
@@ -25,6 +27,9 @@ pub(super) struct ParsedFind {
     pub limit: Option<u64>,
     pub projection: Option<Projection>,
     pub hint: Option<Hint>,
+    pub min: Option<RawDocumentBuf>,
+    pub max: Option<RawDocumentBuf>,
+    pub shape: RowShape,
     pub interrupt: Interrupt,
 }
 
@@ -53,31 +58,35 @@ impl ParsedFind {
             limit: request.limit,
             projection: projection.filter(|projection| !projection.is_identity()),
             hint: request.hint,
+            min: request.min.filter(|limit| !limit.is_empty()),
+            max: request.max.filter(|limit| !limit.is_empty()),
+            shape: RowShape {
+                return_key: request.return_key,
+                show_record_id: request.show_record_id,
+            },
             interrupt: request.interrupt,
         })
     }
 
     pub fn plan(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {
         let Some(collection) = snapshot.collection(&self.namespace) else {
-            let plan = Plan {
-                access: Access::Nothing,
-                must_sort: false,
-                covers_filter: true,
-            };
             return Ok(PlannedFind {
                 collection: None,
-                plan,
+                plan: planner::nothing(),
                 find: self,
             });
         };
         let wanted = Wanted {
             filter: &self.filter,
-            filter_document: &self.filter_document,
             sort: self.sort.as_ref(),
             limited: self.limit.is_some(),
             hint: self.hint.as_ref(),
+            limits: (self.min.is_some() || self.max.is_some()).then_some(KeyLimits {
+                min: self.min.as_deref(),
+                max: self.max.as_deref(),
+            }),
         };
-        let plan = planner::choose(collection, &wanted)?;
+        let plan = planner::choose(snapshot, collection, &wanted)?;
         Ok(PlannedFind {
             collection: Some(Arc::clone(collection)),
             plan,
@@ -94,20 +103,35 @@ impl PlannedFind {
             None => (Access::Nothing, 0),
         };
         let find = self.find;
-        Scan::new(snapshot, collection_id, access, find.filter, find.interrupt)
+        Scan::new(
+            snapshot,
+            collection_id,
+            access,
+            find.sort.as_ref(),
+            find.filter,
+            find.interrupt,
+        )
     }
 
     /// All of the find: matches sorted, skipped, limited and projected.
     pub fn rows(mut self, snapshot: &Snapshot) -> FindRows {
-        let sort = self.find.sort.take().filter(|_| self.plan.must_sort);
+        let sort = self.find.sort.clone().filter(|_| self.plan.must_sort);
         let (skip, limit) = (self.find.skip, self.find.limit);
         let projection = self.find.projection.take();
         let query = match &projection {
             Some(projection) if projection.is_positional() => self.find.filter_document.clone(),
             _ => RawDocumentBuf::new(),
         };
-        let projection = projection.map(|projection| (projection, query));
-        FindRows::new(self.scan(snapshot), sort, skip, limit, projection)
+        let shaping = Shaping {
+            projection: projection.map(|projection| (projection, query)),
+            key: self
+                .find
+                .shape
+                .return_key
+                .then(|| KeyOf::access(&self.plan.access)),
+            record_id: self.find.shape.show_record_id,
+        };
+        FindRows::new(self.scan(snapshot), sort, skip, limit, shaping)
     }
 }
 

@@ -9,19 +9,26 @@
 
 mod aggregate;
 mod bounds;
+mod candidate;
 mod count;
 mod cursor;
 mod distinct;
+mod entries;
 mod explain;
 mod find;
 mod interrupt;
+mod key_check;
+mod key_limits;
 mod planner;
+mod probe;
 mod request;
 mod row;
+mod row_shape;
 mod scan;
 mod sorting;
 #[cfg(test)]
 mod tests;
+mod union;
 
 pub use cursor::FindCursor;
 pub use interrupt::{Interrupt, InterruptReason};

@@ -1,27 +1,28 @@
 //! Chooses how the documents of a find are reached.
 //!
-//! Candidates are the exact `_id`, every ready index, and the scan of the collection. They are ranked by what
-//! they are sure to save, not by statistics: the whole key of a unique index, then more leading fields fixed to
-//! points, then a range, then an order that makes sorting unnecessary (which goes before a range when the
-//! number of rows is limited), then the scan.
-//!
-//! Bounds of several conjuncts on one field are intersected only where no document ever had an array along a field of
-//! the index; with arrays each conjunct may be satisfied by another element. For the same reason two fields of such an
-//! index that share the beginning of their paths are not bounded together.
+//! Candidates are the exact `_id`, every ready index, a union of index scans for the branches of a disjunction, and the
+//! scan of the collection. They are ranked by what they are sure to save: the whole key of a unique index, then more
+//! leading fields fixed to points, then a range, then an order that makes sorting unnecessary (which goes before a
+//! range when the number of rows is limited), then the scan. Where several indexes narrow the search, a few keys of each
+//! are counted first, and one that is sure to be short wins: see `probe`.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use bson::{RawBson, RawBsonRef, RawDocument};
-use document::filter::{Filter, Interval, PathBounds};
+use bson::RawBson;
+use document::filter::{Filter, Interval};
 use document::key_encoding::Direction;
 use document::sort::SortSpec;
 use document::{DocumentError, order};
 
-use super::bounds::{self, KeyRange};
-use super::request::{Hint, ScanDirection};
+use super::bounds::KeyRange;
+use super::candidate::{self, Candidate, Conjunction};
+use super::key_check::KeyCheck;
+use super::key_limits::{self, KeyLimits};
+use super::probe;
+use super::request::{Hint, QueryError, ScanDirection};
 use crate::catalog::{CollectionEntry, IndexEntry};
-use crate::{CommandError, keyspace};
+use crate::{CommandError, Snapshot};
 
 /// How documents are reached, and what is left to do with them.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub(super) struct Plan {
     pub must_sort: bool,
     /// Whether the access finds matches only, so that counting needs no documents.
     pub covers_filter: bool,
+    /// What would have done, too: the access, and whether its rows would have to be sorted.
+    pub rejected: Vec<(Access, bool)>,
 }
 
 /// How documents are reached.
@@ -44,6 +47,8 @@ pub(super) enum Access {
     Collection(ScanDirection),
     /// Documents that entries of an index point to.
     Index(IndexScan),
+    /// Documents that entries of several scans point to, each once.
+    Union(UnionScan),
 }
 
 /// A scan of parts of an index.
@@ -56,7 +61,9 @@ pub(super) struct IndexScan {
     pub ranges: Vec<KeyRange>,
     pub direction: ScanDirection,
     /// Fields the ranges take into account.
-    pub bounded_fields: usize,
+    pub seeking_fields: usize,
+    /// What the fields behind those have to lie in.
+    pub check: Option<KeyCheck>,
 }
 
 impl IndexScan {
@@ -66,33 +73,45 @@ impl IndexScan {
     }
 }
 
+/// Several scans.
+#[derive(Debug, Clone)]
+pub(super) struct UnionScan {
+    pub branches: Vec<IndexScan>,
+    /// Each gives its rows in the wanted order: they are merged by it.
+    pub merge: bool,
+}
+
 /// What a find wants, as far as choosing a plan is concerned.
 pub(super) struct Wanted<'a> {
     pub filter: &'a Filter,
-    /// The filter as it was written.
-    pub filter_document: &'a RawDocument,
     pub sort: Option<&'a SortSpec>,
     pub limited: bool,
     pub hint: Option<&'a Hint>,
+    /// From and up to which key of the hinted index.
+    pub limits: Option<KeyLimits<'a>>,
 }
 
-/// The plan for `wanted`. Fails only for a hint that names no usable index.
+/// The plan for `wanted`. Fails for a hint that names no usable index.
 pub(super) fn choose(
+    snapshot: &Snapshot,
     collection: &CollectionEntry,
     wanted: &Wanted<'_>,
-) -> Result<Plan, CommandError> {
+) -> Result<Plan, QueryError> {
+    if let Some(limits) = &wanted.limits {
+        return plan_between(collection, limits, wanted);
+    }
     if let Some(plan) = plan_by_id(wanted) {
         return Ok(plan);
     }
-    let conjuncts = wanted.filter.conjunct_bounds();
-    let is_void = |conjunct: &PathBounds<'_>| conjunct.intervals.is_empty();
+    let conjunction = Conjunction::of_filter(wanted.filter);
     match wanted.hint {
         Some(Hint::Natural(direction)) => return Ok(collection_scan(wanted, *direction)),
         Some(hint) => {
             let index = hinted_index(collection, hint)?;
-            return Ok(Candidate::new(collection, index, &conjuncts, wanted).into_plan(wanted));
+            let candidate = Candidate::new(collection, index, &conjunction, wanted.sort);
+            return Ok(plan_of(candidate, &conjunction, wanted));
         }
-        None if conjuncts.iter().any(is_void) => return Ok(nothing()),
+        None if conjunction.is_void() => return Ok(nothing()),
         None => {}
     }
     if let Some(direction) = wanted.sort.and_then(SortSpec::natural) {
@@ -102,22 +121,128 @@ pub(super) fn choose(
         };
         return Ok(collection_scan(wanted, direction));
     }
-    let mut best: Option<Candidate> = None;
-    for index in collection.ready_indexes().filter(|index| !index.hidden) {
-        let candidate = Candidate::new(collection, index, &conjuncts, wanted);
-        if candidate.is_sound()
-            && candidate.is_useful()
-            && best
-                .as_ref()
-                .is_none_or(|best| candidate.compare(best, wanted.limited).is_gt())
-        {
-            best = Some(candidate);
-        }
+    let mut candidates = candidates(collection, &conjunction, wanted);
+    // A stable sort: equal ones keep the order of creation.
+    candidates.sort_by(|left, right| right.compare(left, wanted.limited));
+    if candidates.len() > 1 && !candidates[0].unique_key {
+        probe::prefer_shortest(snapshot, &mut candidates)?;
     }
-    Ok(match best {
-        Some(candidate) => candidate.into_plan(wanted),
-        None => collection_scan(wanted, ScanDirection::Forward),
+    if !candidates.iter().any(Candidate::is_bounded)
+        && let Some(plan) = union(collection, wanted)
+    {
+        return Ok(plan);
+    }
+    let mut candidates = candidates.into_iter();
+    let Some(best) = candidates.next() else {
+        return Ok(collection_scan(wanted, ScanDirection::Forward));
+    };
+    let mut plan = plan_of(best, &conjunction, wanted);
+    plan.rejected = candidates
+        .map(|other| {
+            let sorts = wants_order(wanted.sort) && !other.gives_order;
+            (other.into_access(), sorts)
+        })
+        .collect();
+    Ok(plan)
+}
+
+/// The keys between `min` and `max` of the hinted index.
+fn plan_between(
+    collection: &CollectionEntry,
+    limits: &KeyLimits<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Plan, QueryError> {
+    let hint = wanted
+        .hint
+        .filter(|hint| !matches!(hint, Hint::Natural(_)))
+        .ok_or_else(key_limits::without_hint)?;
+    let index = hinted_index(collection, hint)?;
+    let mut scan = limits.scan(collection, index)?;
+    let order = wanted
+        .sort
+        .and_then(|sort| candidate::order_of(&scan, sort));
+    if let Some(direction) = order {
+        scan.direction = direction;
+    }
+    Ok(Plan {
+        access: Access::Index(scan),
+        must_sort: wants_order(wanted.sort) && order.is_none(),
+        covers_filter: false,
+        rejected: Vec::new(),
     })
+}
+
+fn candidates(
+    collection: &CollectionEntry,
+    conjunction: &Conjunction<'_>,
+    wanted: &Wanted<'_>,
+) -> Vec<Candidate> {
+    collection
+        .ready_indexes()
+        .filter(|index| !index.hidden)
+        .map(|index| Candidate::new(collection, index, conjunction, wanted.sort))
+        .filter(Candidate::is_eligible)
+        .collect()
+}
+
+/// A scan for each branch of a disjunction, if every branch has an index that narrows it.
+fn union(collection: &CollectionEntry, wanted: &Wanted<'_>) -> Option<Plan> {
+    let conjunctions: Vec<Conjunction<'_>> = wanted
+        .filter
+        .disjuncts()?
+        .into_iter()
+        .map(Conjunction::of_disjunct)
+        .filter(|conjunction| !conjunction.is_void())
+        .collect();
+    let best_of = |conjunction: &Conjunction<'_>, ordered: bool| {
+        let bounded = candidates(collection, conjunction, wanted).into_iter();
+        bounded
+            .filter(|candidate| candidate.is_bounded() && (candidate.gives_order || !ordered))
+            .reduce(|best, next| match next.compare(&best, wanted.limited) {
+                Ordering::Greater => next,
+                _ => best,
+            })
+    };
+    let all = |ordered: bool| -> Option<Vec<IndexScan>> {
+        let mut branches = Vec::new();
+        for conjunction in &conjunctions {
+            match best_of(conjunction, ordered)?.into_access() {
+                Access::Index(scan) => branches.push(scan),
+                Access::Union(scans) if ordered => branches.extend(scans.branches),
+                Access::Union(_) => return None,
+                _ => {}
+            }
+        }
+        Some(branches)
+    };
+    let ordered = wants_order(wanted.sort).then(|| all(true)).flatten();
+    let merge = ordered.is_some();
+    let branches = match ordered {
+        Some(branches) => branches,
+        None => all(false)?,
+    };
+    Some(Plan {
+        access: Access::Union(UnionScan { branches, merge }),
+        must_sort: wants_order(wanted.sort) && !merge,
+        covers_filter: false,
+        rejected: Vec::new(),
+    })
+}
+
+fn plan_of(candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> Plan {
+    let covers_filter =
+        candidate.bounds_all && wanted.filter.conjunct_count() == conjunction.bounds.len();
+    let must_sort = wants_order(wanted.sort) && !candidate.gives_order;
+    let access = candidate.into_access();
+    if matches!(access, Access::Nothing) {
+        return nothing();
+    }
+    Plan {
+        must_sort,
+        covers_filter,
+        access,
+        rejected: Vec::new(),
+    }
 }
 
 /// The most frequent find of all, so nothing else is worked out before it.
@@ -128,15 +253,17 @@ fn plan_by_id(wanted: &Wanted<'_>) -> Option<Plan> {
     Some(Plan {
         access: Access::Id(wanted.filter.exact_id()?.into()),
         must_sort: false,
-        covers_filter: conjunct_count(wanted.filter_document) == Some(1),
+        covers_filter: wanted.filter.conjunct_count() == 1,
+        rejected: Vec::new(),
     })
 }
 
-fn nothing() -> Plan {
+pub(super) fn nothing() -> Plan {
     Plan {
         access: Access::Nothing,
         must_sort: false,
         covers_filter: true,
+        rejected: Vec::new(),
     }
 }
 
@@ -145,6 +272,7 @@ fn collection_scan(wanted: &Wanted<'_>, direction: ScanDirection) -> Plan {
         access: Access::Collection(direction),
         must_sort: wants_order(wanted.sort),
         covers_filter: wanted.filter.is_always_true(),
+        rejected: Vec::new(),
     }
 }
 
@@ -176,228 +304,4 @@ fn hinted_index<'a>(
         )
         .into()),
     }
-}
-
-/// One index and what it can do for a find.
-struct Candidate {
-    scan: IndexScan,
-    /// Fields fixed to one value or a list of values, from the first on.
-    point_fields: usize,
-    /// Of those, fields fixed to one value.
-    single_point_fields: usize,
-    /// Whether the whole key of a unique index is fixed.
-    unique_key: bool,
-    /// Whether the field after the points has a range worth seeking.
-    has_range: bool,
-    gives_order: bool,
-    covers_filter: bool,
-}
-
-impl Candidate {
-    fn new(
-        collection: &CollectionEntry,
-        index: &Arc<IndexEntry>,
-        conjuncts: &[PathBounds<'_>],
-        wanted: &Wanted<'_>,
-    ) -> Candidate {
-        let bounds = field_bounds(index, conjuncts);
-        let fields: Vec<(Direction, &[Interval])> = index
-            .fields
-            .iter()
-            .zip(&bounds)
-            .map(|((_, direction), intervals)| (*direction, intervals.as_slice()))
-            .collect();
-        let prefix = if index.is_id() {
-            keyspace::documents_prefix(collection.id)
-        } else {
-            keyspace::index_prefix(index.id)
-        };
-        let (ranges, bounded_fields) = bounds::key_ranges(&prefix, &fields, index.unique);
-        let is_points = |intervals: &&Vec<Interval>| bounds::are_points(intervals);
-        let used = &bounds[..bounded_fields];
-        let point_fields = used.iter().take_while(is_points).count();
-        let single_point_fields = used
-            .iter()
-            .take_while(|intervals| bounds::is_single_point(intervals))
-            .count();
-        let has_range = used
-            .get(point_fields)
-            .is_some_and(|range| bounds::is_selective(range));
-        let order = wanted
-            .sort
-            .and_then(|sort| index_order(index, &bounds, single_point_fields, sort));
-        let covers_filter = !index.multikey
-            && covers(wanted.filter_document, conjuncts, |path| {
-                index.fields[..bounded_fields]
-                    .iter()
-                    .any(|(field, _)| field.as_str() == path)
-            });
-        Candidate {
-            unique_key: index.unique && point_fields == index.fields.len(),
-            scan: IndexScan {
-                index: Arc::clone(index),
-                bounds,
-                ranges,
-                direction: order.unwrap_or(ScanDirection::Forward),
-                bounded_fields,
-            },
-            point_fields,
-            single_point_fields,
-            has_range,
-            gives_order: order.is_some() && wants_order(wanted.sort),
-            covers_filter,
-        }
-    }
-
-    /// A sparse index may be used only where documents that are not in it cannot match.
-    fn is_sound(&self) -> bool {
-        !self.scan.index.sparse
-            || self
-                .scan
-                .bounds
-                .iter()
-                .any(|intervals| !bounds::contains(intervals, RawBsonRef::Null))
-    }
-
-    fn is_useful(&self) -> bool {
-        self.point_fields > 0 || self.has_range || self.gives_order
-    }
-
-    /// Greater is better; equal ones keep the order of creation.
-    fn compare(&self, other: &Candidate, limited: bool) -> Ordering {
-        let rank = |candidate: &Candidate| {
-            let order_first = limited && candidate.gives_order;
-            (
-                candidate.unique_key,
-                candidate.point_fields,
-                candidate.single_point_fields,
-                order_first,
-                candidate.has_range,
-                candidate.gives_order,
-                std::cmp::Reverse(candidate.scan.index.fields.len()),
-            )
-        };
-        rank(self).cmp(&rank(other))
-    }
-
-    fn into_plan(self, wanted: &Wanted<'_>) -> Plan {
-        if self.scan.bounds.iter().any(Vec::is_empty) {
-            return nothing();
-        }
-        Plan {
-            must_sort: wants_order(wanted.sort) && !self.gives_order,
-            covers_filter: self.covers_filter,
-            access: Access::Index(self.scan),
-        }
-    }
-}
-
-/// Intervals for every field of the index; everything where the filter says nothing usable.
-fn field_bounds(index: &IndexEntry, conjuncts: &[PathBounds<'_>]) -> Vec<Vec<Interval>> {
-    let mut all: Vec<Vec<Interval>> = Vec::with_capacity(index.fields.len());
-    let mut arrays_bounded: Vec<&str> = Vec::new();
-    for (field, _) in &index.fields {
-        let on_field = conjuncts
-            .iter()
-            .filter(|conjunct| conjunct.path == field.as_str());
-        let mut on_field = on_field.peekable();
-        if on_field.peek().is_none() {
-            all.push(bounds::everything());
-            continue;
-        }
-        if !index.multikey {
-            let everything = bounds::everything();
-            all.push(on_field.fold(everything, |common, conjunct| {
-                bounds::intersect(&common, &conjunct.intervals)
-            }));
-            continue;
-        }
-        let root = field.components().next().unwrap_or_default();
-        if arrays_bounded.contains(&root) {
-            all.push(bounds::everything());
-            continue;
-        }
-        arrays_bounded.push(root);
-        let best = on_field.min_by_key(|conjunct| {
-            let intervals = &conjunct.intervals;
-            (
-                !bounds::is_single_point(intervals),
-                !bounds::are_points(intervals),
-                !bounds::is_selective(intervals),
-            )
-        });
-        all.push(best.map_or_else(bounds::everything, |conjunct| conjunct.intervals.clone()));
-    }
-    all
-}
-
-/// In which direction the index has to be scanned to give `sort`; `None` if it cannot. `fixed` leading fields hold one
-/// value each in every entry scanned.
-fn index_order(
-    index: &IndexEntry,
-    bounds: &[Vec<Interval>],
-    fixed: usize,
-    sort: &SortSpec,
-) -> Option<ScanDirection> {
-    let is_fixed = |position: usize| position < fixed && bounds::is_single_point(&bounds[position]);
-    let mut direction = None;
-    let mut next = 0;
-    for wanted in sort.fields() {
-        let fixed_field = (0..fixed)
-            .find(|&position| index.fields[position].0.as_str() == wanted.path && !index.multikey);
-        if fixed_field.is_some() {
-            continue;
-        }
-        if index.is_id() && next == index.fields.len() {
-            break; // the order by `_id` has no ties
-        }
-        while next < index.fields.len() && is_fixed(next) {
-            next += 1;
-        }
-        let (field, direction_of_field) = index.fields.get(next)?;
-        if field.as_str() != wanted.path || index.multikey {
-            return None;
-        }
-        let needed = if *direction_of_field == wanted.direction {
-            ScanDirection::Forward
-        } else {
-            ScanDirection::Backward
-        };
-        if *direction.get_or_insert(needed) != needed {
-            return None;
-        }
-        next += 1;
-    }
-    Some(direction.unwrap_or(ScanDirection::Forward))
-}
-
-/// Whether the bounds say all that the filter says: it is a plain conjunction, every condition gave bounds, the bounds
-/// are exact, and their paths are in use.
-fn covers(
-    filter: &RawDocument,
-    conjuncts: &[PathBounds<'_>],
-    is_used: impl Fn(&str) -> bool,
-) -> bool {
-    let usable = |conjunct: &PathBounds<'_>| conjunct.exact && is_used(conjunct.path);
-    conjunct_count(filter) == Some(conjuncts.len()) && conjuncts.iter().all(usable)
-}
-
-/// How many conditions a plain conjunction has; `None` if it is something else.
-fn conjunct_count(filter: &RawDocument) -> Option<usize> {
-    let mut count = 0;
-    for field in filter.iter() {
-        let (path, condition) = field.ok()?;
-        if path.as_str().starts_with('$') {
-            return None;
-        }
-        count += match condition {
-            RawBsonRef::Document(operators) if has_operators(operators) => operators.iter().count(),
-            _ => 1,
-        };
-    }
-    Some(count)
-}
-
-fn has_operators(condition: &RawDocument) -> bool {
-    matches!(condition.iter().next(), Some(Ok((name, _))) if name.as_str().starts_with('$'))
 }

@@ -99,6 +99,14 @@ pub struct FindRequest {
     pub projection: Option<RawDocumentBuf>,
     /// The index to use.
     pub hint: Option<Hint>,
+    /// Only entries of the hinted index from this key on: a value for each of its fields.
+    pub min: Option<RawDocumentBuf>,
+    /// Only entries of the hinted index before this key.
+    pub max: Option<RawDocumentBuf>,
+    /// Give the fields of the index that was used instead of the document.
+    pub return_key: bool,
+    /// Add `$recordId`, under which the document is stored: here that is its `_id`.
+    pub show_record_id: bool,
     /// What expressions may know besides the documents.
     pub context: Context,
     /// Asked before every step.
@@ -116,6 +124,10 @@ impl FindRequest {
             limit: None,
             projection: None,
             hint: None,
+            min: None,
+            max: None,
+            return_key: false,
+            show_record_id: false,
             context: Context::none(),
             interrupt: Interrupt::never(),
         }

@@ -1,16 +1,15 @@
 //! Runs a plan's access: gives the stored documents that match, in the order of the access, one at a time.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ops::Bound;
-
 use document::filter::Filter;
+use document::sort::SortSpec;
 use storage_engine::Slice;
 
-use super::bounds::KeyRange;
+use super::entries::{Entries, Looked, advance};
 use super::interrupt::Interrupt;
-use super::planner::{Access, IndexScan};
+use super::planner::Access;
 use super::request::{QueryError, ScanDirection};
 use super::row::Row;
+use super::union::{Stepped, Union};
 use crate::reader::DocumentScan;
 use crate::{Snapshot, keyspace};
 
@@ -22,6 +21,8 @@ const STEPS_PER_CHECK: u32 = 64;
 pub(super) struct Touched {
     pub keys: u64,
     pub documents: u64,
+    /// Documents that matched.
+    pub matched: u64,
 }
 
 /// A running access.
@@ -40,21 +41,8 @@ enum Source {
     Finished,
     Id(Vec<u8>),
     Documents(DocumentScan, ScanDirection),
-    Entries(Entries),
-}
-
-/// A key and a value of the engine.
-type Entry = (Slice, Slice);
-
-struct Entries {
-    ranges: VecDeque<KeyRange>,
-    current: Option<DocumentScan>,
-    direction: ScanDirection,
-    /// Entries are the documents themselves.
-    is_id: bool,
-    unique: bool,
-    /// Keys of documents that came up already; `None` when none can come up twice.
-    seen: Option<BTreeSet<Vec<u8>>>,
+    Entries(Box<Entries>),
+    Union(Union),
 }
 
 /// What one step of a scan found.
@@ -70,6 +58,7 @@ impl Scan {
         snapshot: &Snapshot,
         collection_id: u32,
         access: Access,
+        sort: Option<&SortSpec>,
         filter: Filter,
         interrupt: Interrupt,
     ) -> Scan {
@@ -81,7 +70,8 @@ impl Scan {
             Access::Collection(direction) => {
                 Source::Documents(snapshot.scan(collection_id), direction)
             }
-            Access::Index(scan) => Source::Entries(Entries::new(scan)),
+            Access::Index(scan) => Source::Entries(Box::new(Entries::new(scan))),
+            Access::Union(scan) => Source::Union(Union::new(scan, sort)),
         };
         Scan {
             snapshot: snapshot.clone(),
@@ -101,14 +91,21 @@ impl Scan {
         while count < limit {
             self.check()?;
             let more = match &mut self.source {
-                Source::Finished => false,
+                Source::Finished | Source::Union(_) => false,
                 Source::Id(key) => {
                     let found = self.snapshot.get_key(key)?.is_some();
                     self.source = Source::Finished;
                     found
                 }
                 Source::Documents(documents, _) => documents.next().transpose()?.is_some(),
-                Source::Entries(entries) => entries.next(&self.snapshot)?.is_some(),
+                Source::Entries(entries) => match entries.next(&self.snapshot)? {
+                    Looked::Entry(_) => true,
+                    Looked::Rejected => {
+                        self.touched.keys += 1;
+                        continue;
+                    }
+                    Looked::End => false,
+                },
             };
             if !more {
                 break;
@@ -144,12 +141,25 @@ impl Scan {
                 None => Found::End,
             },
             Source::Entries(entries) => match entries.next(&self.snapshot)? {
-                Some(entry) => {
+                Looked::Entry(entry) => {
                     self.touched.keys += 1;
-                    entries.document(entry, &self.snapshot, self.collection_id)?
+                    let pointed = entries.document(entry, &self.snapshot, self.collection_id)?;
+                    pointed.map_or(Found::Skipped, |pointed| Found::Document(pointed.document))
                 }
-                None => Found::End,
+                Looked::Rejected => {
+                    self.touched.keys += 1;
+                    Found::Skipped
+                }
+                Looked::End => Found::End,
             },
+            Source::Union(union) => {
+                let step = union.step(&self.snapshot, self.collection_id, &mut self.touched)?;
+                return Ok(match step {
+                    Stepped::Document(document) => Found::Document(document),
+                    Stepped::Nothing => Found::Skipped,
+                    Stepped::End => Found::End,
+                });
+            }
         };
         if matches!(found, Found::Document(_)) {
             self.touched.documents += 1;
@@ -181,7 +191,10 @@ impl Iterator for Scan {
                 Some(filter) => filter.try_matches(&row),
             };
             match matches {
-                Ok(true) => return Some(Ok(row)),
+                Ok(true) => {
+                    self.touched.matched += 1;
+                    return Some(Ok(row));
+                }
                 Ok(false) => {}
                 Err(error) => {
                     self.source = Source::Finished;
@@ -190,76 +203,4 @@ impl Iterator for Scan {
             }
         }
     }
-}
-
-impl Entries {
-    fn new(scan: IndexScan) -> Entries {
-        Entries {
-            seen: scan.may_repeat().then(BTreeSet::new),
-            ranges: scan.ranges.into(),
-            current: None,
-            direction: scan.direction,
-            is_id: scan.index.is_id(),
-            unique: scan.index.unique,
-        }
-    }
-
-    fn next(&mut self, snapshot: &Snapshot) -> Result<Option<Entry>, QueryError> {
-        loop {
-            if let Some(current) = &mut self.current {
-                if let Some(entry) = advance(current, self.direction)? {
-                    return Ok(Some(entry));
-                }
-                self.current = None;
-            }
-            let range = match self.direction {
-                ScanDirection::Forward => self.ranges.pop_front(),
-                ScanDirection::Backward => self.ranges.pop_back(),
-            };
-            match range {
-                None => return Ok(None),
-                Some(KeyRange::Point(key)) => {
-                    if let Some(value) = snapshot.get_key(&key)? {
-                        return Ok(Some((Slice::from(key), value)));
-                    }
-                }
-                Some(KeyRange::Span(from, to)) => {
-                    let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                    self.current = Some(snapshot.range(Bound::Included(&from), to));
-                }
-            }
-        }
-    }
-
-    /// The document an entry points to, unless it was given before. An entry without a document cannot be a row;
-    /// verifying the index reports it.
-    fn document(
-        &mut self,
-        (key, value): Entry,
-        snapshot: &Snapshot,
-        collection_id: u32,
-    ) -> Result<Found, QueryError> {
-        if self.is_id {
-            return Ok(Found::Document(value));
-        }
-        let Some(parts) = keyspace::index_entry_parts(self.unique, &key, &value) else {
-            return Ok(Found::Skipped);
-        };
-        if let Some(seen) = &mut self.seen
-            && !seen.insert(parts.id.to_vec())
-        {
-            return Ok(Found::Skipped);
-        }
-        let document_key = keyspace::document_key_from_id_part(collection_id, parts.id);
-        let document = snapshot.get_key(&document_key)?;
-        Ok(document.map_or(Found::Skipped, Found::Document))
-    }
-}
-
-fn advance(scan: &mut DocumentScan, direction: ScanDirection) -> Result<Option<Entry>, QueryError> {
-    let entry = match direction {
-        ScanDirection::Forward => scan.next(),
-        ScanDirection::Backward => scan.next_back(),
-    };
-    Ok(entry.transpose()?)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bson::RawDocument;
-use document::path::index_keys;
 use storage_engine::StorageFault;
 
 use super::Snapshot;
@@ -68,7 +67,8 @@ impl Snapshot {
             let (key, document) = entry?;
             let document = RawDocument::from_bytes(&document)
                 .map_err(|error| damaged("verifying an index", error))?;
-            let (fields, multikey) = index_keys(document, &index.fields, index.sparse)
+            let (fields, multikey) = index
+                .keys(document)
                 .map_err(|error| damaged("verifying an index", error))?;
             if multikey && !index.multikey && !found.not_multikey.contains(&index.name) {
                 found.not_multikey.push(index.name.clone());

@@ -241,11 +241,6 @@ fn what_is_not_supported_is_refused_by_name() {
         (doc! { "$**": 1 }, doc! {}, "wildcard"),
         (
             doc! { "a": 1 },
-            doc! { "partialFilterExpression": {} },
-            "partialFilterExpression",
-        ),
-        (
-            doc! { "a": 1 },
             doc! { "collation": { "locale": "de" } },
             "collation",
         ),
@@ -268,6 +263,57 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(
         host.snapshot().collection(&places()).is_none(),
         "nothing of it stays"
+    );
+}
+
+#[test]
+fn a_partial_index_holds_the_documents_of_its_filter_and_no_others() {
+    let mut host = Host::new();
+    let adults = doc! { "partialFilterExpression": { "age": { "$gte": 18 } }, "unique": true };
+    host.apply(&create_index(doc! { "name": 1 }, "name_1", adults.clone()));
+    for (id, age) in [(1, 3), (2, 4), (3, 30)] {
+        host.one(insert(doc! { "_id": id, "name": "x", "age": age }));
+    }
+    let second = host.one(insert(doc! { "_id": 4, "name": "x", "age": 18 }));
+    assert!(matches!(
+        second,
+        StatementResult::Failed(CommandError::DuplicateKey { .. })
+    ));
+    let entries = |host: &Host| {
+        let contents = host.contents();
+        let is_entry = |(key, _): &&(Vec<u8>, Vec<u8>)| key[0] == crate::keyspace::INDEX_ENTRIES;
+        contents.iter().filter(is_entry).count()
+    };
+    assert_eq!(entries(&host), 1);
+    host.check();
+    // The same again is the same; a different filter is a different index, under a name of its own.
+    host.apply(&create_index(doc! { "name": 1 }, "name_1", adults));
+    let children = doc! { "partialFilterExpression": { "age": { "$lt": 18 } } };
+    assert!(matches!(
+        host.refused(&create_index(
+            doc! { "name": 1 },
+            "name_1",
+            children.clone()
+        )),
+        CommandError::IndexKeySpecsConflict { .. }
+    ));
+    let reply = host.apply(&create_index(doc! { "name": 1 }, "children", children));
+    assert!(matches!(reply, Reply::Catalog(_)), "{reply:?}");
+    host.check();
+}
+
+#[test]
+fn a_command_of_the_first_format_knows_no_partial_index() {
+    let mut host = Host::new();
+    let partial = doc! { "partialFilterExpression": { "a": 1 } };
+    let mut bytes = create_index(doc! { "a": 1 }, "a_1", partial).encode();
+    assert_eq!(bytes[0], 2);
+    bytes[0] = 1;
+    let index = host.machine.applied().index + 1;
+    let reply = host.machine.apply(index, 1, &bytes).expect("no fault");
+    assert!(
+        matches!(reply, Reply::Failed(CommandError::Malformed(_))),
+        "{reply:?}"
     );
 }
 

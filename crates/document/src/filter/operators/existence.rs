@@ -34,4 +34,8 @@ impl Predicate for Exists {
     fn matches(&self, value: Option<RawBsonRef<'_>>) -> bool {
         value.is_some()
     }
+
+    fn is_existence(&self) -> bool {
+        true
+    }
 }

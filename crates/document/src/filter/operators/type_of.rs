@@ -115,4 +115,8 @@ impl Predicate for TypeOf {
     fn matches(&self, value: Option<RawBsonRef<'_>>) -> bool {
         value.is_some_and(|value| self.0.contains(&value.element_type()))
     }
+
+    fn types(&self) -> Option<&[ElementType]> {
+        Some(&self.0)
+    }
 }

@@ -245,8 +245,8 @@ fn bounds_end_where_the_type_does() {
 #[test]
 fn conditions_that_may_hold_anywhere_have_no_bounds() {
     for query in [
-        doc! { "a": { "$ne": 1 } },
-        doc! { "a": { "$nin": [1] } },
+        doc! { "a.b": { "$ne": bson!(null) } },
+        doc! { "a": { "$nin": [[1]] } },
         doc! { "a": { "$exists": true } },
         doc! { "a": { "$gt": Bson::MinKey } },
         doc! { "a": { "$gt": [1] } },
@@ -255,6 +255,105 @@ fn conditions_that_may_hold_anywhere_have_no_bounds() {
         doc! { "a": { "$lt": f64::NAN } },
     ] {
         assert_eq!(bounds(query.clone()), [], "{query}");
+    }
+}
+
+#[test]
+fn the_opposite_of_a_condition_is_bounded_by_what_lies_outside() {
+    let point = |value: Bson| raw_value(value);
+    let (_, intervals, exact) = bounds(doc! { "a": { "$nin": [1, 5] } }).remove(0);
+    assert!(exact);
+    assert_eq!(
+        intervals,
+        [
+            Interval {
+                lower: Bound::Unbounded,
+                upper: Bound::Excluded(point(bson!(1)))
+            },
+            Interval {
+                lower: Bound::Excluded(point(bson!(1))),
+                upper: Bound::Excluded(point(bson!(5)))
+            },
+            Interval {
+                lower: Bound::Excluded(point(bson!(5))),
+                upper: Bound::Unbounded
+            },
+        ]
+    );
+    // An empty array is not null, and stands as undefined in an index.
+    let (_, intervals, exact) = bounds(doc! { "a": { "$ne": bson!(null) } }).remove(0);
+    assert!(!exact);
+    assert!(intervals.iter().any(|i| i.contains(RawBsonRef::Undefined)));
+    assert!(!intervals.iter().any(|i| i.contains(RawBsonRef::Null)));
+}
+
+#[test]
+fn a_disjunction_is_spread_over_the_other_conditions() {
+    let parsed = filter(doc! { "a": 1, "$or": [{ "b": 1 }, { "c": 1, "d": 2 }] });
+    let disjuncts = parsed.disjuncts().unwrap();
+    let paths = |disjunct: &Disjunct<'_>| -> Vec<String> {
+        let bounds = disjunct.conjunct_bounds();
+        bounds.iter().map(|bounds| bounds.path.to_owned()).collect()
+    };
+    assert_eq!(paths(&disjuncts[0]), ["b", "a"]);
+    assert_eq!(paths(&disjuncts[1]), ["c", "d", "a"]);
+    assert!(disjuncts[1].implies(&filter(
+        doc! { "a": { "$gt": 0 }, "d": { "$exists": true } }
+    )));
+    assert!(!disjuncts[0].implies(&filter(doc! { "d": { "$exists": true } })));
+    assert!(filter(doc! { "a": 1, "b": 2 }).disjuncts().is_none());
+}
+
+#[test]
+fn implications_that_queries_rely_on_are_seen() {
+    for (query, implied) in [
+        (doc! { "a": 5 }, doc! { "a": { "$gt": 3 } }),
+        (
+            doc! { "a": { "$gte": 4, "$lt": 6 } },
+            doc! { "a": { "$gt": 3 } },
+        ),
+        (doc! { "a": { "$in": [4, 5] } }, doc! { "a": { "$gte": 4 } }),
+        (doc! { "a": 1, "b": 2 }, doc! { "b": 2 }),
+        (doc! { "a": "x" }, doc! { "a": { "$exists": true } }),
+        (
+            doc! { "a": { "$ne": bson!(null) } },
+            doc! { "a": { "$exists": true } },
+        ),
+        (
+            doc! { "a": { "$type": "int" } },
+            doc! { "a": { "$type": "number" } },
+        ),
+        (
+            doc! { "$or": [{ "a": 1 }, { "a": 2 }] },
+            doc! { "a": { "$lte": 2 } },
+        ),
+        (doc! { "a": 7 }, doc! { "$or": [{ "a": 7 }, { "b": 1 }] }),
+        (doc! { "a": bson!(null) }, doc! { "a": bson!(null) }),
+        (
+            doc! { "a": 1, "b": 9 },
+            doc! { "$and": [{ "b": { "$gt": 1 } }, { "a": 1 }] },
+        ),
+    ] {
+        assert!(
+            filter(query.clone()).implies(&filter(implied.clone())),
+            "{query} {implied}"
+        );
+    }
+    for (query, not_implied) in [
+        (doc! {}, doc! { "a": 1 }),
+        (doc! { "a": 3 }, doc! { "a": { "$gt": 3 } }),
+        (doc! { "a": bson!(null) }, doc! { "a": { "$exists": true } }),
+        (
+            doc! { "a": { "$ne": 1 } },
+            doc! { "a": { "$exists": true } },
+        ),
+        (doc! { "$or": [{ "a": 1 }, { "b": 2 }] }, doc! { "a": 1 }),
+        (doc! { "a": 1.0 }, doc! { "a": { "$type": "double" } }),
+    ] {
+        assert!(
+            !filter(query.clone()).implies(&filter(not_implied.clone())),
+            "{query} {not_implied}"
+        );
     }
 }
 
@@ -320,6 +419,26 @@ proptest! {
         }
         if covered == parsed.conjunct_count() {
             prop_assert!(is_match, "exact bounds cover all conditions: {:?}", bounds);
+        }
+    }
+
+    #[test]
+    fn what_is_implied_holds(
+        narrow in model::any_query(),
+        wide in model::any_query(),
+        documents in prop::collection::vec(model::any_document(), 1..20),
+    ) {
+        let narrow = Filter::parse(&raw(narrow)).unwrap();
+        let wide = Filter::parse(&raw(wide)).unwrap();
+        let implied = narrow.implies(&wide);
+        for document in documents {
+            let document = raw(document);
+            if narrow.matches(&document) {
+                prop_assert!(!implied || wide.matches(&document));
+                for path in ["a", "b", "c"] {
+                    prop_assert!(!narrow.needs(path) || document.get(path).unwrap().is_some());
+                }
+            }
         }
     }
 

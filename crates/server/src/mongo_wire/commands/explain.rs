@@ -1,6 +1,9 @@
 //! `explain`: the plan of a read, or of the read by which a write finds its documents.
 
+use std::time::{Duration, Instant};
+
 use bson::raw::RawDocument;
+use bson::{Bson, Document};
 use state_machine::Namespace;
 use state_machine::query::{ExplainRequest, Explained, FindRequest, Interrupt, Verbosity};
 
@@ -38,21 +41,23 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
                 ));
             }
         };
-        let inner = values::document("explain", request.target)?;
-        let inner = Request::parse(inner, &[], Some(request.database), false)?;
+        let command = values::document("explain", request.target)?;
+        let inner = Request::parse(command, &[], Some(request.database), false)?;
         let explained = explained(inner)?;
-        answer(invocation, explained, verbosity).await
+        answer(invocation, command, explained, verbosity).await
     })
 }
 
 /// `aggregate` with `explain: true`.
 pub(super) async fn of_aggregate(invocation: &Invocation<'_>) -> Result<Answer, Failure> {
     let explained = Explained::Aggregate(aggregate::parse(&invocation.request)?);
-    answer(invocation, explained, Verbosity::QueryPlanner).await
+    let command = invocation.request.body;
+    answer(invocation, command, explained, Verbosity::QueryPlanner).await
 }
 
 async fn answer(
     invocation: &Invocation<'_>,
+    command: &RawDocument,
     explained: Explained,
     verbosity: Verbosity,
 ) -> Result<Answer, Failure> {
@@ -61,17 +66,36 @@ async fn answer(
         explained,
         verbosity,
     };
-    let plan = long(true, || snapshot.explain(request))?;
+    let started = Instant::now();
+    let mut plan = long(true, || snapshot.explain(request))?;
+    add_time(&mut plan, started.elapsed());
     let mut fields = DocumentWriter::new();
     for (key, value) in &plan {
         values::write_bson(&mut fields, key, value)?;
     }
+    fields.document("command", command);
     fields.begin_document("serverInfo");
     fields.string("host", &invocation.server.settings.advertise);
     fields.string("version", "7.0.0");
     fields.string("gitVersion", env!("CARGO_PKG_VERSION"));
     fields.end();
     Ok(fields.into())
+}
+
+/// How long it took, where the statistics of a run have their place for it.
+fn add_time(plan: &mut Document, elapsed: Duration) {
+    let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+    if let Ok(statistics) = plan.get_document_mut("executionStats") {
+        statistics.insert("executionTimeMillis", millis);
+        return;
+    }
+    let Ok(stages) = plan.get_array_mut("stages") else {
+        return;
+    };
+    let first = stages.first_mut().and_then(Bson::as_document_mut);
+    if let Some(cursor) = first.and_then(|stage| stage.get_document_mut("$cursor").ok()) {
+        add_time(cursor, elapsed);
+    }
 }
 
 fn explained(mut request: Request<'_>) -> Result<Explained, Failure> {
@@ -110,7 +134,10 @@ fn explained(mut request: Request<'_>) -> Result<Explained, Failure> {
             find.sort = request.document("sort")?.map(ToOwned::to_owned);
             find.limit = Some(1);
             find.hint = find::hint(&request)?;
-            Ok(Explained::Update(find))
+            match request.boolean("remove")? {
+                true => Ok(Explained::Delete(find)),
+                false => Ok(Explained::Update(find)),
+            }
         }
         other => Err(Failure::new(
             Code::IllegalOperation,

@@ -1,0 +1,39 @@
+//! Counts the first keys of several candidates, so that one that is sure to be short goes before one that only looks
+//! better. Costs a bounded number of keys, and reads no documents.
+
+use super::candidate::Candidate;
+use super::entries::{Entries, Looked};
+use super::request::QueryError;
+use crate::Snapshot;
+
+/// Keys counted per candidate; longer ones are all the same to the probe.
+const PROBED_KEYS_MAX: usize = 100;
+/// Candidates that are probed, from the best on.
+const PROBED_CANDIDATES_MAX: usize = 8;
+
+/// Moves the shortest of the candidates that narrow the search to the front, if one of them ends within the probe. A
+/// better-looking one gives way only to one of less than half its keys.
+pub(super) fn prefer_shortest(
+    snapshot: &Snapshot,
+    candidates: &mut [Candidate],
+) -> Result<(), QueryError> {
+    let mut shortest: Option<(usize, usize)> = None;
+    for (position, candidate) in candidates.iter().enumerate().take(PROBED_CANDIDATES_MAX) {
+        if !candidate.is_bounded() {
+            continue;
+        }
+        let most = shortest.map_or(PROBED_KEYS_MAX, |(keys, _)| keys / 2);
+        let mut entries = Entries::new(candidate.scan.clone());
+        let mut keys = 0;
+        while keys < most && !matches!(entries.next(snapshot)?, Looked::End) {
+            keys += 1;
+        }
+        if keys < most {
+            shortest = Some((keys, position));
+        }
+    }
+    if let Some((_, position)) = shortest {
+        candidates[..=position].rotate_right(1);
+    }
+    Ok(())
+}

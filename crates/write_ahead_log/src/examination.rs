@@ -292,7 +292,8 @@ fn examine<D: Disk>(disk: D, dir: &Path) -> Result<Examination<D>, WalError> {
         {
             replay.damaged(missing(dir, before.sequence + 1, sequence));
         }
-        let segment = Segment::read(&disk, dir, sequence)?;
+        let buffer = tail.take().map_or_else(Vec::new, |before| before.bytes);
+        let segment = Segment::read_into(&disk, dir, sequence, buffer)?;
         replay.segment(&segment, previous.as_ref())?;
         previous = Some((segment.path.clone(), replay.offset));
         tail = Some(segment);

@@ -36,12 +36,22 @@ pub(crate) enum Batch {
 
 impl<F: DiskFile> Segment<F> {
     pub fn read<D: Disk<File = F>>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
+        Self::read_into(disk, dir, sequence, Vec::new())
+    }
+
+    /// Into memory that held another segment: fresh memory would cost more than the reading.
+    pub fn read_into<D: Disk<File = F>>(
+        disk: &D,
+        dir: &Path,
+        sequence: u64,
+        mut bytes: Vec<u8>,
+    ) -> Result<Self, WalError> {
         let path = segment::path(dir, sequence);
         let file = disk
             .open(&path, READ_WRITE)
             .map_err(WalError::io("open", &path))?;
         let len = file.len().map_err(WalError::io("measure", &path))?;
-        let mut bytes = vec![0; usize::try_from(len).expect("a segment fits memory")];
+        bytes.resize(usize::try_from(len).expect("a segment fits memory"), 0);
         let count = file
             .read_at(&mut bytes, 0)
             .map_err(WalError::io("read", &path))?;

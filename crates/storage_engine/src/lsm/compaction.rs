@@ -29,7 +29,8 @@ pub(crate) const DROP_NOTHING: Version = 1;
 const PATIENCE: usize = 2;
 /// From this many times the level-0 threshold on, compaction does not rest any more.
 const HURRY: usize = 3;
-pub(crate) const COMPACTION_NICENESS: i32 = 3;
+/// Where processors are short, those who answer clients go first: should merging fall behind for it, writers are slowed down.
+pub(crate) const COMPACTION_NICENESS: i32 = 8;
 /// What levels below the first may hold while everything is squeezed into the last one, as a share of the level above.
 const SQUEEZED_RATIO: f32 = 1.0 / 1024.0;
 

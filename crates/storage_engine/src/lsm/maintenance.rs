@@ -24,6 +24,7 @@ use crate::lsm::{MARKER_KEY, Shared};
 const VERIFY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a damaged file is looked for before the fault is told without its name.
 pub(crate) const LOCATE_BUDGET: Duration = Duration::from_secs(1);
+const FLUSH_NICENESS: i32 = 2;
 /// A flush rests so many times less than compaction: what it has not written yet is to be applied again after a crash.
 const FLUSH_HURRY: u32 = 2;
 /// How soon a thread looks again whether what it replaced can be freed.
@@ -230,6 +231,8 @@ fn run_verification(shared: &Shared) {
 }
 
 fn run_flushes(shared: &Shared) {
+    // Where the system refuses, it competes as an equal.
+    let _ = platform::lower_thread_priority(FLUSH_NICENESS);
     let mut retired = Retired::default();
     while shared
         .maintenance

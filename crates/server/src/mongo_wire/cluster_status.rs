@@ -9,7 +9,7 @@ use node::{NodeId, NodeStatus, RoleName, hex};
 
 use super::document_writer::DocumentWriter;
 use super::server::Server;
-use super::values;
+use super::{memory_use, values};
 
 /// The kind of question, for the peer transport's small requests.
 const MEMBER_REPORT: u8 = 1;
@@ -39,6 +39,8 @@ pub(crate) struct MemberReport {
     pub durable_index: u64,
     /// Bytes of a snapshot that have come, while one is on its way to this member.
     pub snapshot_bytes: Option<u64>,
+    /// Bytes by part of the memory budget, with `budget` and `resident`.
+    pub memory: Vec<(String, u64)>,
     pub reachable: bool,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -66,6 +68,13 @@ impl MemberReport {
         fields.i64("durable_index", number(self.durable_index));
         if let Some(bytes) = self.snapshot_bytes {
             fields.i64("snapshot_bytes", number(bytes));
+        }
+        if !self.memory.is_empty() {
+            fields.begin_document("memory");
+            for (part, bytes) in &self.memory {
+                fields.i64(part, number(*bytes));
+            }
+            fields.end();
         }
     }
 
@@ -102,11 +111,22 @@ impl MemberReport {
                 "applied_index" => self.applied_index = number(),
                 "durable_index" => self.durable_index = number(),
                 "snapshot_bytes" => self.snapshot_bytes = Some(number()),
+                "memory" => self.memory = bytes_by_part(value.as_document()?)?,
                 _ => {}
             }
         }
         Some(cluster)
     }
+}
+
+fn bytes_by_part(parts: &RawDocument) -> Option<Vec<(String, u64)>> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        let (name, value) = part.ok()?;
+        let name = name.as_str();
+        bytes.push((name.to_owned(), values::count(name, value).ok()?));
+    }
+    Some(bytes)
 }
 
 /// This member's own report.
@@ -127,6 +147,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         applied_index: indices.applied,
         durable_index: indices.durable,
         snapshot_bytes: server.node.incoming_snapshot_bytes(),
+        memory: memory_use::report(server),
         reachable: true,
         ..recorded(&status, status.id)
     }
@@ -203,4 +224,23 @@ pub(crate) async fn collect(server: &Arc<Server>) -> Vec<MemberReport> {
         reports.extend(task.await.ok());
     }
     reports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_hears_what_another_says_of_its_memory() {
+        let said = MemberReport {
+            memory: vec![("budget".to_owned(), 1 << 30), ("memtables".to_owned(), 7)],
+            ..MemberReport::default()
+        };
+        let mut fields = DocumentWriter::new();
+        fields.string("cluster_id", "c");
+        said.write_to(&mut fields);
+        let mut heard = MemberReport::default();
+        assert_eq!(heard.read(&fields.finish()).as_deref(), Some("c"));
+        assert_eq!(heard.memory, said.memory);
+    }
 }

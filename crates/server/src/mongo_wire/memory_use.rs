@@ -24,6 +24,16 @@ pub(crate) fn by_part(server: &Server) -> Vec<(&'static str, u64)> {
     ]
 }
 
+/// The budget, what the process takes of the machine's memory, and what each part holds.
+pub(crate) fn report(server: &Server) -> Vec<(String, u64)> {
+    let whole = [
+        ("budget", server.settings.memory().bytes()),
+        ("resident", resident_bytes()),
+    ];
+    let all = whole.into_iter().chain(by_part(server));
+    all.map(|(part, bytes)| (part.to_owned(), bytes)).collect()
+}
+
 /// What the process takes of the machine's memory; 0 where the system does not say.
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -8,7 +8,7 @@ use bson::DateTime;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
 use crate::aggregation::Collections;
-use crate::{DocumentError, raw};
+use crate::{Collation, DocumentError, raw};
 
 /// The surroundings of an evaluation. Cheap to clone; clones share the sequence of random numbers.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub struct Context {
     draws: Option<Arc<Draws>>,
     variables: Arc<Vec<(String, RawBson)>>,
     collections: Option<Arc<dyn Collections>>,
+    /// Outer: whether it was said at all.
+    collation: Option<Option<Collation>>,
 }
 
 /// A sequence of random numbers (splitmix64) that the seed and the order of drawing decide.
@@ -47,6 +49,7 @@ impl Context {
             })),
             variables: Arc::default(),
             collections: None,
+            collation: None,
         }
     }
 
@@ -54,6 +57,22 @@ impl Context {
     pub fn with_collections(mut self, collections: Arc<dyn Collections>) -> Context {
         self.collections = Some(collections);
         self
+    }
+
+    /// The collation of comparisons; `None` compares bytes.
+    pub fn with_collation(mut self, collation: Option<Collation>) -> Context {
+        self.collation = Some(collation);
+        self
+    }
+
+    /// Whether [`Context::with_collation`] said which, be it the simple one.
+    pub fn is_collation_given(&self) -> bool {
+        self.collation.is_some()
+    }
+
+    /// The collation of comparisons.
+    pub fn collation(&self) -> Option<&Collation> {
+        self.collation.as_ref()?.as_ref()
     }
 
     /// Where other collections are read.

@@ -13,6 +13,7 @@
 pub use bson;
 
 pub mod aggregation;
+pub mod collation;
 pub mod context;
 mod display;
 pub mod error;
@@ -29,5 +30,6 @@ mod testing;
 pub mod update;
 pub mod validate;
 
+pub use collation::Collation;
 pub use context::Context;
 pub use error::{DocumentError, ErrorKind};

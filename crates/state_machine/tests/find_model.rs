@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document, RawBsonRef, bson, doc};
 use document::filter::Filter;
-use document::key_encoding;
 use document::path::{LeafArrays, Path};
 use document::sort::SortSpec;
+use document::{Collation, Context, key_encoding};
 use proptest::prelude::*;
 use state_machine::Snapshot;
 use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
@@ -26,7 +26,7 @@ fn scalar() -> impl Strategy<Value = Bson> {
         1 => Just(Bson::Null),
         1 => Just(Bson::Boolean(true)),
         1 => Just(Bson::Double(f64::NAN)),
-        2 => prop_oneof![Just("a"), Just("ab"), Just("b"), Just("")].prop_map(Bson::from),
+        2 => prop_oneof![Just("a"), Just("ab"), Just("b"), Just(""), Just("A"), Just("Ab")].prop_map(Bson::from),
     ]
 }
 
@@ -208,6 +208,8 @@ struct Case {
     /// Key pattern and options.
     indexes: Vec<(Document, Document)>,
     finds: Vec<(Document, Option<Document>, u64, Option<u64>)>,
+    /// Whether the finds compare without regard to case.
+    collated: bool,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -227,6 +229,7 @@ fn case_about(focus: Focus) -> impl Strategy<Value = Case> {
         prop_oneof![
             4 => Just(doc! {}),
             1 => Just(doc! { "sparse": true }),
+            2 => Just(doc! { "collation": { "locale": "en", "strength": 2 } }),
             2 => partial_filter(focus).prop_map(|filter| doc! { "partialFilterExpression": filter }),
         ],
     );
@@ -241,11 +244,13 @@ fn case_about(focus: Focus) -> impl Strategy<Value = Case> {
         documents,
         prop::collection::vec(index, 0..4),
         prop::collection::vec(find, 1..8),
+        prop_oneof![2 => Just(false), 1 => Just(true)],
     )
-        .prop_map(|(documents, indexes, finds)| Case {
+        .prop_map(|(documents, indexes, finds, collated)| Case {
             documents,
             indexes,
             finds,
+            collated,
         })
 }
 
@@ -286,9 +291,25 @@ fn database(case: &Case) -> (Database, Vec<Document>) {
     (database, stored)
 }
 
-fn find_request(find: &(Document, Option<Document>, u64, Option<u64>)) -> FindRequest {
+/// What requests know.
+fn context(collated: bool) -> Context {
+    let english = doc! { "locale": "en", "strength": 2 };
+    let collation = collated.then(|| Collation::parse(&raw(&english)).unwrap());
+    Context::at(0, 1).with_collation(collation.flatten())
+}
+
+fn sort_spec(sort: &Option<Document>, collated: bool) -> SortSpec {
+    let sort = SortSpec::parse(&raw(&sort.clone().unwrap_or_default())).unwrap();
+    sort.with_collation(context(collated).collation())
+}
+
+fn find_request(
+    find: &(Document, Option<Document>, u64, Option<u64>),
+    collated: bool,
+) -> FindRequest {
     let (filter, sort, skip, limit) = find;
     FindRequest {
+        context: context(collated),
         sort: sort.as_ref().map(raw),
         skip: *skip,
         limit: *limit,
@@ -298,7 +319,7 @@ fn find_request(find: &(Document, Option<Document>, u64, Option<u64>)) -> FindRe
 
 /// Parallel arrays have no place in an order; whether a plan comes across them differs.
 fn is_sortable(stored: &[Document], sort: &Option<Document>) -> bool {
-    let sort = SortSpec::parse(&raw(&sort.clone().unwrap_or_default())).unwrap();
+    let sort = sort_spec(sort, false);
     stored
         .iter()
         .all(|document| sort.key(&raw(document)).is_ok())
@@ -309,9 +330,10 @@ fn check(
     stored: &[Document],
     find: &(Document, Option<Document>, u64, Option<u64>),
     found: &[Document],
+    collated: bool,
 ) -> Result<(), TestCaseError> {
     let (filter, sort, skip, limit) = find;
-    let parsed = Filter::parse(&raw(filter)).unwrap();
+    let parsed = Filter::parse_in(&raw(filter), &context(collated)).unwrap();
     let mut expected: Vec<&Document> = stored
         .iter()
         .filter(|document| parsed.matches(&raw(document)))
@@ -333,7 +355,7 @@ fn check(
     ids.sort_unstable();
     ids.dedup();
     prop_assert_eq!(ids.len(), found.len(), "a document came twice");
-    let sort = SortSpec::parse(&raw(&sort.clone().unwrap_or_default())).unwrap();
+    let sort = sort_spec(sort, collated);
     let key = |document: &Document| sort.key(&raw(document)).unwrap();
     expected.sort_by_key(|document| key(document));
     let keys: Vec<Vec<u8>> = expected.iter().map(|document| key(document)).collect();
@@ -351,20 +373,26 @@ fn check_distinct(
     snapshot: &Snapshot,
     stored: &[Document],
     filter: &Document,
+    collated: bool,
 ) -> Result<(), TestCaseError> {
-    let parsed = Filter::parse(&raw(filter)).unwrap();
+    let context = context(collated);
+    let parsed = Filter::parse_in(&raw(filter), &context).unwrap();
     for key in ["a", "b", "a.x"] {
         let request = DistinctRequest {
             namespace: namespace(),
             key: key.to_owned(),
             filter: raw(filter),
             hint: None,
-            context: document::Context::at(0, 1),
+            context: context.clone(),
             interrupt: Interrupt::never(),
+        };
+        let key_of = |value: RawBsonRef<'_>| {
+            let seen = document::collation::collated(context.collation(), value);
+            key_encoding::id_key(seen.as_ref())
         };
         let encoded = |values: &bson::RawArray| -> BTreeSet<Vec<u8>> {
             let values = values.into_iter().map(Result::unwrap);
-            values.map(key_encoding::id_key).collect()
+            values.map(key_of).collect()
         };
         let found = encoded(&snapshot.distinct(request).unwrap());
         let mut expected = BTreeSet::new();
@@ -376,7 +404,7 @@ fn check_distinct(
                         None => {}
                         Some(RawBsonRef::Array(members)) => expected.extend(encoded(members)),
                         Some(value) => {
-                            expected.insert(key_encoding::id_key(value));
+                            expected.insert(key_of(value));
                         }
                     }
                     false
@@ -403,7 +431,7 @@ proptest! {
             .map(|index| index.name.clone())
             .collect();
         for find in &case.finds {
-            let request = find_request(find);
+            let request = find_request(find, case.collated);
             let found = match rows(snapshot.find(request.clone())) {
                 Ok(found) => found,
                 // Not a filter or sort that MongoDB takes: refused before anything is read.
@@ -413,10 +441,10 @@ proptest! {
             if !is_sortable(&stored, &find.1) {
                 continue;
             }
-            check(&stored, find, &found)?;
+            check(&stored, find, &found, case.collated)?;
             for name in &indexes {
                 let hinted = FindRequest { hint: Some(Hint::Name(name.clone())), ..request.clone() };
-                check(&stored, find, &rows(snapshot.find(hinted)).unwrap())?;
+                check(&stored, find, &rows(snapshot.find(hinted)).unwrap(), case.collated)?;
             }
             let count = snapshot.count(CountRequest {
                 namespace: namespace(),
@@ -424,11 +452,11 @@ proptest! {
                 skip: find.2,
                 limit: find.3,
                 hint: None,
-                context: document::Context::at(0, 1),
+                context: context(case.collated),
                 interrupt: Interrupt::never(),
             });
             prop_assert_eq!(count.unwrap(), found.len() as u64);
-            check_distinct(&snapshot, &stored, &find.0)?;
+            check_distinct(&snapshot, &stored, &find.0, case.collated)?;
         }
     }
 }

@@ -140,6 +140,14 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
             let values = Bson::try_from(RawBson::Array(values)).unwrap();
             Ok(format!("{tree}{values}\n"))
         }
+        "create" => {
+            let options = raw(&document(parse_json(rest).0));
+            database.apply(state_machine::Command::CreateCollection {
+                namespace: namespace(),
+                options,
+            });
+            Ok(String::new())
+        }
         "aggregate" => aggregate(database, rest),
         "update" | "updateOne" => write(database, update(rest), true),
         "delete" | "deleteOne" => write(database, delete(rest), true),
@@ -169,6 +177,10 @@ fn find_request(text: &str) -> FindRequest {
             "skip" => request.skip = u64::try_from(value.as_i32().unwrap()).unwrap(),
             "limit" => request.limit = Some(u64::try_from(value.as_i32().unwrap()).unwrap()),
             "hint" => request.hint = hint(value),
+            "collation" => {
+                let collation = document::Collation::parse(&raw(&self::document(value))).unwrap();
+                request.context = request.context.with_collation(collation);
+            }
             "min" => request.min = Some(raw(&document(value))),
             "max" => request.max = Some(raw(&document(value))),
             "returnKey" => request.return_key = value == Bson::Boolean(true),

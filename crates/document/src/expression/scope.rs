@@ -28,6 +28,11 @@ impl<'p> Scope<'p> {
         }
     }
 
+    /// The collation of comparisons.
+    pub fn collation(&self) -> Option<&'p crate::Collation> {
+        self.context.collation()
+    }
+
     /// The scope with one more variable.
     pub fn bind(&'p self, name: &'p str) -> Scope<'p> {
         Scope {

@@ -94,6 +94,9 @@ fn test_implies(narrow: &dyn Predicate, wide: &dyn Predicate) -> bool {
     if let (Some(narrow), Some(wide)) = (narrow.types(), wide.types()) {
         return narrow.iter().all(|one| wide.contains(one));
     }
+    if narrow.collation() != wide.collation() {
+        return false;
+    }
     if narrow.matches(None) && !wide.matches(None) {
         return false;
     }

@@ -19,6 +19,7 @@ pub(crate) use operators::element_type;
 pub(crate) use pattern::Pattern;
 pub use why_not::why_not;
 
+use crate::collation::Collation;
 use crate::context::Context;
 use crate::error::DocumentError;
 use crate::expression::Expression;
@@ -51,6 +52,8 @@ pub struct PathBounds<'a> {
     pub intervals: Vec<Interval>,
     /// On an index that is not multikey, every document with its value in the intervals matches this conjunct.
     pub exact: bool,
+    /// Strings in the intervals are sort keys of the filter's collation.
+    pub collated: bool,
 }
 
 /// One of several conjunctions that a filter comes to.
@@ -89,6 +92,11 @@ pub trait Predicate: std::fmt::Debug + Send + Sync {
     /// All values that can satisfy it, ascending and distinct under `order::compare`, if they can be counted up.
     fn one_of(&self) -> Option<Vec<RawBsonRef<'_>>> {
         self.equality().map(|value| vec![value])
+    }
+
+    /// The collation that its operand was put through.
+    fn collation(&self) -> Option<&Collation> {
+        None
     }
 
     /// Whether this is `$exists`.
@@ -234,7 +242,7 @@ impl ValueFilter {
         if let RawBsonRef::Document(document) = condition {
             validate::well_formed(document, validate::REQUEST_NESTING_MAX)?;
         }
-        let (root, form) = parse::value_condition(condition)?;
+        let (root, form) = parse::value_condition(condition, None)?;
         Ok(ValueFilter {
             root: Arc::new(root),
             form,
@@ -327,6 +335,7 @@ impl Node {
             path: path.as_str(),
             intervals: bounds.intervals,
             exact: bounds.exact,
+            collated: predicate.collation().is_some(),
         })
     }
 

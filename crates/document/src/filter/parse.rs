@@ -2,6 +2,7 @@
 
 use super::operators::{self, Operand};
 use super::{Node, ValueForm};
+use crate::collation::Collation;
 use crate::context::Context;
 use crate::error::DocumentError;
 use crate::path::Path;
@@ -45,7 +46,7 @@ pub(super) fn document(query: &RawDocument, place: Place<'_>) -> Result<Node, Do
             };
             conjuncts.push(parse(value, place)?);
         } else {
-            conjuncts.push(field(name, value)?);
+            conjuncts.push(field(name, value, place.context.collation())?);
         }
     }
     Ok(Node::all(conjuncts))
@@ -59,14 +60,18 @@ fn unknown_top_level(name: &str) -> DocumentError {
 }
 
 /// `name: value` in a document of conditions.
-fn field(name: &str, value: RawBsonRef<'_>) -> Result<Node, DocumentError> {
+fn field(
+    name: &str,
+    value: RawBsonRef<'_>,
+    collation: Option<&Collation>,
+) -> Result<Node, DocumentError> {
     let path = Path::parse(name);
     match value {
         RawBsonRef::Document(conditions) if is_operator_document(conditions, false) => {
-            field_operators(&path, conditions)
+            field_operators(&path, conditions, collation)
         }
         RawBsonRef::RegularExpression(_) => operators::regular_expression(&path, value),
-        _ => operators::equality(&path, value),
+        _ => operators::equality(&path, value, collation),
     }
 }
 
@@ -92,6 +97,7 @@ fn unknown_operator(name: &str) -> DocumentError {
 pub(super) fn field_operators(
     path: &Path,
     conditions: &RawDocument,
+    collation: Option<&Collation>,
 ) -> Result<Node, DocumentError> {
     let mut conjuncts = Vec::new();
     for element in conditions.iter() {
@@ -103,6 +109,7 @@ pub(super) fn field_operators(
             name,
             value,
             siblings: conditions,
+            collation,
         })?);
     }
     Ok(Node::all(conjuncts))
@@ -111,16 +118,18 @@ pub(super) fn field_operators(
 /// A condition on a single value.
 pub(super) fn value_condition(
     condition: RawBsonRef<'_>,
+    collation: Option<&Collation>,
 ) -> Result<(Node, ValueForm), DocumentError> {
     let path = Path::parse("");
     match condition {
-        RawBsonRef::Document(conditions) if is_value_form(conditions) => {
-            Ok((field_operators(&path, conditions)?, ValueForm::Operators))
-        }
+        RawBsonRef::Document(conditions) if is_value_form(conditions) => Ok((
+            field_operators(&path, conditions, collation)?,
+            ValueForm::Operators,
+        )),
         RawBsonRef::Document(conditions) => {
             let place = Place {
                 level: Level::Member,
-                context: &Context::none(),
+                context: &Context::none().with_collation(collation.cloned()),
             };
             Ok((document(conditions, place)?, ValueForm::Fields))
         }
@@ -128,7 +137,10 @@ pub(super) fn value_condition(
             operators::regular_expression(&path, condition)?,
             ValueForm::Operators,
         )),
-        _ => Ok((operators::equality(&path, condition)?, ValueForm::Operators)),
+        _ => Ok((
+            operators::equality(&path, condition, collation)?,
+            ValueForm::Operators,
+        )),
     }
 }
 

@@ -5,6 +5,7 @@
 //! different arrays would need their cross product and are refused.
 
 use super::{Path, array_position, field, member, split_first};
+use crate::collation::{Collation, collated};
 use crate::error::{DocumentError, ErrorKind};
 use crate::key_encoding::{self, Direction};
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
@@ -44,6 +45,16 @@ pub fn index_keys(
     fields: &[(Path, Direction)],
     sparse: bool,
 ) -> Result<(Vec<Vec<u8>>, bool), DocumentError> {
+    index_keys_in(document, fields, sparse, None)
+}
+
+/// The same with strings in the order of a collation.
+pub fn index_keys_in(
+    document: &RawDocument,
+    fields: &[(Path, Direction)],
+    sparse: bool,
+    collation: Option<&Collation>,
+) -> Result<(Vec<Vec<u8>>, bool), DocumentError> {
     let expansion = expand(
         document,
         fields.iter().map(|(path, _)| path.as_str()).collect(),
@@ -53,10 +64,12 @@ pub fn index_keys(
         .into_iter()
         .filter(|tuple| !sparse || tuple.iter().any(|slot| !matches!(slot, Slot::Missing)))
         .map(|tuple| {
-            let values = tuple.into_iter().map(Slot::or_null);
-            key_encoding::encode_compound(
-                values.zip(fields.iter().map(|(_, direction)| *direction)),
-            )
+            let mut key = Vec::new();
+            for (slot, (_, direction)) in tuple.into_iter().zip(fields) {
+                let value = collated(collation, slot.or_null());
+                key_encoding::encode(value.as_ref(), *direction, &mut key);
+            }
+            key
         })
         .collect();
     keys.sort_unstable();

@@ -8,7 +8,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-pub use index::{index_keys, index_tuples, index_values};
+pub use index::{index_keys, index_keys_in, index_tuples, index_values};
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 

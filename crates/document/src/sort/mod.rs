@@ -14,6 +14,7 @@ use std::cmp::Ordering;
 use bson::RawDocument;
 use bson::raw::RawBsonRef;
 
+use crate::collation::{Collation, collated};
 use crate::expression::number::Numeric;
 use crate::key_encoding::{self, Direction};
 use crate::path::{self, Path};
@@ -37,6 +38,7 @@ pub struct SortSpec {
     fields: Vec<SortField>,
     paths: Vec<(Path, Direction)>,
     natural: Option<Direction>,
+    collation: Option<Collation>,
 }
 
 impl SortSpec {
@@ -83,7 +85,14 @@ impl SortSpec {
             fields,
             paths,
             natural,
+            collation: None,
         })
+    }
+
+    /// The same with strings in the order of a collation.
+    pub fn with_collation(mut self, collation: Option<&Collation>) -> SortSpec {
+        self.collation = collation.cloned();
+        self
     }
 
     /// The fields in order of weight.
@@ -110,7 +119,10 @@ impl SortSpec {
         let start = key.len();
         for field in &self.fields {
             match follow(document, &field.path) {
-                Followed::Value(value) => key_encoding::encode(value, field.direction, key),
+                Followed::Value(value) => {
+                    let value = collated(self.collation.as_ref(), value);
+                    key_encoding::encode(value.as_ref(), field.direction, key);
+                }
                 Followed::Array => {
                     key.truncate(start);
                     return self.encode_array_key(document, key);
@@ -140,9 +152,11 @@ impl SortSpec {
         document: &RawDocument,
         key: &mut Vec<u8>,
     ) -> Result<(), DocumentError> {
-        let (keys, _) = path::index_keys(document, &self.paths, false).map_err(|_| {
-            DocumentError::bad_value("cannot sort with keys that are parallel arrays")
-        })?;
+        let collation = self.collation.as_ref();
+        let (keys, _) =
+            path::index_keys_in(document, &self.paths, false, collation).map_err(|_| {
+                DocumentError::bad_value("cannot sort with keys that are parallel arrays")
+            })?;
         let first = keys
             .first()
             .expect("a dense index has a key for every document");
@@ -152,7 +166,8 @@ impl SortSpec {
 
     fn separate_keys(&self, document: &RawDocument) -> Vec<Vec<u8>> {
         let one = |field: &(Path, Direction)| {
-            path::index_keys(document, std::slice::from_ref(field), false)
+            let collation = self.collation.as_ref();
+            path::index_keys_in(document, std::slice::from_ref(field), false, collation)
                 .ok()
                 .and_then(|(keys, _)| keys.into_iter().next())
                 .unwrap_or_default()

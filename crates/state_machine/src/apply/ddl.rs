@@ -255,6 +255,7 @@ pub(super) fn create_indexes(
     let empty = created_collection || is_empty(overlay, &collection)?;
     let mut building = Vec::new();
     for request in requests {
+        let request = request.of_collection(&collection)?;
         match request.standing(&collection)? {
             Standing::Exists(id) => {
                 let unready = |index: &&Arc<_>| -> bool {

@@ -1,6 +1,7 @@
 //! One document in, changed or out, with all its index entries: checked first, written only if every check passes.
 
 use bson::{RawBsonRef, RawDocument};
+use document::collation::collated;
 use document::path::{Path, index_tuples};
 use document::{DocumentError, key_encoding};
 
@@ -235,8 +236,12 @@ fn collision(
     let values = tuples
         .into_iter()
         .find(|values| {
-            let directions = index.fields.iter().map(|(_, direction)| *direction);
-            key_encoding::encode_compound(values.iter().copied().zip(directions)) == fields
+            let mut key = Vec::new();
+            for (value, (_, direction)) in values.iter().zip(&index.fields) {
+                let value = collated(index.collation.as_ref(), *value);
+                key_encoding::encode(value.as_ref(), *direction, &mut key);
+            }
+            key == fields
         })
         .unwrap_or_default();
     duplicate_key(&collection.namespace, index, &values)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bson::{Bson, RawBson, RawDocument, RawDocumentBuf};
 use document::filter::Filter;
 use document::update::{Update, UpdateContext, matched_element};
-use document::{Context, DocumentError};
+use document::{Collation, Context, DocumentError};
 use storage_engine::Slice;
 
 use super::overlay::Overlay;
@@ -54,12 +54,16 @@ pub(super) fn run(
             results.push((id, result));
             continue;
         }
-        let result =
-            match execution.run(overlay, statement.operation, terms.constants.get(position)) {
-                Ok(result) => result,
-                Err(Stop::Refused(error)) => StatementResult::Failed(error),
-                Err(fault) => return Err(fault),
-            };
+        let result = match execution.run(
+            overlay,
+            statement.operation,
+            terms.constants.get(position),
+            terms.collations.get(position),
+        ) {
+            Ok(result) => result,
+            Err(Stop::Refused(error)) => StatementResult::Failed(error),
+            Err(fault) => return Err(fault),
+        };
         let failed = matches!(result, StatementResult::Failed(_) | StatementResult::Stale);
         if let Some(session) = &mut session
             && !failed
@@ -91,6 +95,7 @@ impl Execution<'_> {
         overlay: &mut Overlay<'_>,
         operation: Operation,
         constants: Option<&RawDocumentBuf>,
+        collation: Option<&RawDocumentBuf>,
     ) -> Result<StatementResult, Stop> {
         if let Some(collection) = overlay.catalog().collection(self.namespace)
             && collection.is_view()
@@ -98,7 +103,24 @@ impl Execution<'_> {
             let namespace = self.namespace.clone();
             return Err(CommandError::NotOnView { namespace }.into());
         }
-        self.execute(overlay, operation, constants)
+        let context = self.in_collation(overlay, collation)?;
+        self.execute(overlay, operation, constants, &context)
+    }
+
+    /// What the statement's expressions may know, with the collation it names, or that of the collection.
+    fn in_collation(
+        &self,
+        overlay: &Overlay<'_>,
+        given: Option<&RawDocumentBuf>,
+    ) -> Result<Context, Stop> {
+        let collation = match given.filter(|given| !given.is_empty()) {
+            Some(given) => Collation::parse(given)?,
+            None => overlay
+                .catalog()
+                .collection(self.namespace)
+                .and_then(|collection| collection.collation.clone()),
+        };
+        Ok(self.context.clone().with_collation(collation))
     }
 
     fn execute(
@@ -106,8 +128,9 @@ impl Execution<'_> {
         overlay: &mut Overlay<'_>,
         operation: Operation,
         constants: Option<&RawDocumentBuf>,
+        context: &Context,
     ) -> Result<StatementResult, Stop> {
-        let (namespace, context) = (self.namespace, &self.context);
+        let namespace = self.namespace;
         match operation {
             Operation::Insert { document } => {
                 let collection = ddl::ensure_collection(overlay, namespace)?;
@@ -149,6 +172,7 @@ impl Execution<'_> {
             } => delete(
                 overlay,
                 namespace,
+                &filter,
                 &Filter::parse_in(&filter, &context.clone().without_random())?,
                 &candidates,
                 multi,
@@ -174,14 +198,24 @@ struct Candidates {
 impl Candidates {
     fn resolve(
         collection: &CollectionEntry,
-        filter: &Filter,
+        (document, filter): (&RawDocument, &Filter),
         named: &[RawBson],
     ) -> Result<Candidates, Stop> {
         let mut keys = named
             .iter()
             .map(|id| documents::key_of(collection, id.as_raw_bson_ref()))
             .collect::<Result<Vec<_>, Stop>>()?;
-        let Some(ids) = filter.exact_ids() else {
+        // `_id`s are compared byte by byte, whatever the collection's collation: the planner of a statement that names them
+        // does not know it, and has not searched.
+        let plain;
+        let ids = match filter.exact_ids() {
+            None if named.is_empty() && collection.collation.is_some() => {
+                plain = Filter::parse_in(document, &Context::checking().without_random())?;
+                plain.exact_ids()
+            }
+            ids => ids,
+        };
+        let Some(ids) = ids else {
             return Ok(Candidates {
                 exhaustive: false,
                 keys,
@@ -249,7 +283,11 @@ impl UpdateStatement {
         let (mut matched, mut modified, mut image) = (0, 0, None);
         let mut stale = !self.candidates.is_empty();
         if let Some(collection) = overlay.collection(namespace) {
-            let candidates = Candidates::resolve(&collection, &self.filter, &self.candidates)?;
+            let candidates = Candidates::resolve(
+                &collection,
+                (&self.filter_document, &self.filter),
+                &self.candidates,
+            )?;
             stale = candidates.are_stale();
             for key in &candidates.keys {
                 let Some(stored) = matching(overlay, &self.filter, key)? else {
@@ -343,6 +381,7 @@ impl UpdateStatement {
 fn delete(
     overlay: &mut Overlay<'_>,
     namespace: &Namespace,
+    filter_document: &RawDocument,
     filter: &Filter,
     named: &[RawBson],
     multi: bool,
@@ -352,7 +391,7 @@ fn delete(
     let mut removed = None;
     let mut stale = !named.is_empty();
     if let Some(collection) = overlay.collection(namespace) {
-        let candidates = Candidates::resolve(&collection, filter, named)?;
+        let candidates = Candidates::resolve(&collection, (filter_document, filter), named)?;
         stale = candidates.are_stale();
         for key in &candidates.keys {
             let Some(stored) = matching(overlay, filter, key)? else {

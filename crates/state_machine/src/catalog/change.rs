@@ -7,6 +7,7 @@ use md5::{Digest, Md5};
 
 use super::{
     Catalog, CollectionEntry, CountersCell, IndexEntry, IndexRequest, IndexState, Namespace, Rules,
+    collation,
 };
 
 impl Catalog {
@@ -79,6 +80,7 @@ pub(crate) fn new_collection(
         namespace,
         uuid,
         rules: Arc::new(Rules::of(&options)),
+        collation: collation::of_options(&options),
         options,
         indexes: vec![Arc::new(id_index)],
         counters: Arc::new(CountersCell::default()),

@@ -5,6 +5,7 @@
 //! documents themselves and has no entries of its own.
 
 mod change;
+mod collation;
 mod counters;
 mod expiry;
 mod keys;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bson::RawDocumentBuf;
+use document::Collation;
 use document::key_encoding::Direction;
 use document::path::Path;
 
@@ -91,6 +93,8 @@ pub struct IndexEntry {
     pub sparse: bool,
     /// Only documents that it holds are in the index.
     pub partial: Option<PartialFilter>,
+    /// How it orders strings; `None` by their bytes.
+    pub collation: Option<Collation>,
     /// Not to be chosen by the planner.
     pub hidden: bool,
     /// Documents are deleted so many seconds after the date in its one field; never negative.
@@ -129,6 +133,8 @@ pub struct CollectionEntry {
     pub options: RawDocumentBuf,
     /// The same, understood.
     pub rules: Arc<Rules>,
+    /// How strings are compared where a request does not say it; `None` by their bytes. `_id`s always are.
+    pub collation: Option<Collation>,
     /// `_id_` first, then in order of creation.
     pub indexes: Vec<Arc<IndexEntry>>,
     pub(crate) counters: Arc<CountersCell>,

@@ -4,8 +4,8 @@
 //! and `$or`. All of it can be decided on the document alone, so every member keeps the same entries.
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
-use document::DocumentError;
 use document::filter::{Disjunct, Filter};
+use document::{Collation, Context, DocumentError};
 
 use super::spec::{cannot_create, describe};
 use crate::CommandError;
@@ -46,8 +46,24 @@ impl PartialFilter {
     }
 
     /// That of a stored specification, which was checked when it came.
-    pub(super) fn of_specification(spec: &RawDocument) -> Option<PartialFilter> {
-        PartialFilter::parse(spec.get(OPTION).ok()??).ok()
+    pub(super) fn of_specification(
+        spec: &RawDocument,
+        collation: Option<&Collation>,
+    ) -> Option<PartialFilter> {
+        let parsed = PartialFilter::parse(spec.get(OPTION).ok()??).ok()?;
+        parsed.in_collation(collation).ok()
+    }
+
+    /// The same with strings compared by the index's collation.
+    pub(super) fn in_collation(
+        self,
+        collation: Option<&Collation>,
+    ) -> Result<PartialFilter, CommandError> {
+        let context = Context::none().with_collation(collation.cloned());
+        Ok(PartialFilter {
+            filter: Filter::parse_in(&self.document, &context)?,
+            document: self.document,
+        })
     }
 
     /// The expression as it was given.

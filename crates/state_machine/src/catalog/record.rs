@@ -9,7 +9,7 @@ use storage_engine::{Engine, StorageFault};
 use super::spec::parse_fields;
 use super::{
     Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, PartialFilter,
-    Rules, expiry,
+    Rules, collation, expiry,
 };
 use crate::command::{DecodeError, Input, Output};
 use crate::keyspace;
@@ -30,7 +30,7 @@ pub(crate) fn damaged(action: &'static str, detail: impl ToString) -> StorageFau
 
 pub(crate) fn encode_collection(collection: &CollectionEntry) -> Vec<u8> {
     let mut output = Output::default();
-    let newer = |index: &Arc<IndexEntry>| index.partial.is_some();
+    let newer = |index: &Arc<IndexEntry>| index.is_of_newer_kind();
     output.u8(match collection.indexes.iter().any(newer) {
         true => VERSION_OF_NEWER_INDEXES,
         false => VERSION,
@@ -87,6 +87,7 @@ fn decode_collection(
         namespace,
         uuid: uuid.try_into().expect("16 bytes were taken"),
         rules: Arc::new(Rules::of(&options)),
+        collation: collation::of_options(&options),
         options,
         indexes,
         counters: Arc::new(CountersCell::new(counts)),
@@ -99,13 +100,15 @@ fn decode_index(input: &mut Input<'_>) -> Result<IndexEntry, DecodeError> {
     let key = input.document("index key")?.to_owned();
     let fields = parse_fields(&key).map_err(|_| DecodeError::Damaged("index key"))?;
     let spec = input.document("index specification")?.to_owned();
+    let collation = collation::of_specification(&spec)?;
     Ok(IndexEntry {
         id,
         name,
         key,
         fields,
         expire_after_seconds: expiry::of_specification(&spec),
-        partial: PartialFilter::of_specification(&spec),
+        partial: PartialFilter::of_specification(&spec, collation.as_ref()),
+        collation,
         spec,
         unique: input.bool("unique")?,
         sparse: input.bool("sparse")?,

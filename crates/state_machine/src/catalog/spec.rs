@@ -4,16 +4,18 @@ use std::cmp::Ordering;
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use document::Collation;
 use document::key_encoding::Direction;
 use document::path::Path;
 
-use super::{CollectionEntry, IndexEntry, IndexState, Namespace, PartialFilter, expiry, partial};
+use super::{
+    CollectionEntry, IndexEntry, IndexState, Namespace, PartialFilter, collation, expiry, partial,
+};
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
 
 /// Options MongoDB knows and this version does not serve: refused by name, never ignored.
 const UNSUPPORTED: &[&str] = &[
-    "collation",
     "storageEngine",
     "wildcardProjection",
     "weights",
@@ -31,7 +33,7 @@ const UNSUPPORTED: &[&str] = &[
 
 /// Options that came with the second format of `CreateIndexes`. A command of the first format that has one was refused by
 /// the members that applied it when it was new, and is refused for ever.
-const OF_FORMAT_2: &[&str] = &[expiry::OPTION, partial::OPTION];
+const OF_FORMAT_2: &[&str] = &[collation::OPTION, expiry::OPTION, partial::OPTION];
 
 /// Whether `spec` asks for what members of the first command format refuse.
 pub(crate) fn needs_format_2(spec: &RawDocument) -> bool {
@@ -48,6 +50,9 @@ pub(crate) struct IndexRequest {
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
     pub(crate) partial: Option<PartialFilter>,
+    pub(crate) collation: Option<Collation>,
+    /// Otherwise it is the collection's.
+    pub(crate) collation_given: bool,
     pub(crate) hidden: bool,
     /// Shown again by `listIndexes`, without effect: no build blocks writes.
     pub(crate) background: Option<bool>,
@@ -72,6 +77,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     let mut background = None;
     let mut expire_after_seconds = None;
     let mut partial = None;
+    let (mut collation, mut collation_given) = (None, false);
     for element in spec {
         let (field, value) = element.map_err(document::DocumentError::from)?;
         match (field.as_str(), value) {
@@ -82,6 +88,10 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             ("hidden", value) => hidden = truth(value, "hidden")?,
             ("background", value) => background = Some(truth(value, "background")?),
             (expiry::OPTION, value) => expire_after_seconds = Some(expiry::parse_seconds(value)?),
+            (collation::OPTION, value) => {
+                collation = collation::parse(value)?;
+                collation_given = true;
+            }
             (partial::OPTION, value) => partial = Some(PartialFilter::parse(value)?),
             // The version is ours to choose; dropDups and ns are MongoDB's past.
             ("v" | "dropDups" | "ns", _) => {}
@@ -127,6 +137,8 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         unique,
         sparse,
         partial,
+        collation,
+        collation_given,
         hidden,
         background,
         expire_after_seconds,
@@ -237,6 +249,8 @@ impl IndexRequest {
             unique: true,
             sparse: false,
             partial: None,
+            collation: None,
+            collation_given: true,
             hidden: false,
             background: None,
             expire_after_seconds: None,
@@ -266,6 +280,9 @@ impl IndexRequest {
         if let Some(partial) = &self.partial {
             spec.append(cstr!("partialFilterExpression"), partial.document());
         }
+        if let Some(collation) = &self.collation {
+            spec.append(cstr!("collation"), collation.document());
+        }
         if let Some(background) = self.background {
             spec.append(cstr!("background"), background);
         }
@@ -286,11 +303,28 @@ impl IndexRequest {
             unique: self.unique,
             sparse: self.sparse,
             partial: self.partial,
+            collation: self.collation,
             hidden: self.hidden,
             expire_after_seconds: self.expire_after_seconds,
             state,
             multikey: false,
         }
+    }
+
+    /// The same with all that it leaves to its collection.
+    pub(crate) fn of_collection(
+        mut self,
+        collection: &CollectionEntry,
+    ) -> Result<IndexRequest, CommandError> {
+        if !self.collation_given && !self.is_id() {
+            self.collation = collection.collation.clone();
+        }
+        let collation = self.collation.as_ref();
+        let partial = self.partial.take();
+        self.partial = partial
+            .map(|partial| partial.in_collation(collation))
+            .transpose()?;
+        Ok(self)
     }
 
     /// Compares with the indexes of `collection`.
@@ -310,7 +344,8 @@ impl IndexRequest {
             let same_key = index.fields == self.fields;
             let same_options = index.unique == self.unique
                 && index.sparse == self.sparse
-                && index.partial == self.partial;
+                && index.partial == self.partial
+                && index.collation == self.collation;
             match (index.name == self.name, same_key, same_options) {
                 (true, true, true)
                     if index.hidden != self.hidden

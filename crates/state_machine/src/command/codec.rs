@@ -250,6 +250,7 @@ fn encode_write(output: &mut Output, write: &WriteCommand, version: u8) {
         output.document(&write.terms.variables);
         output.documents(&write.terms.constants);
         output.bool(write.terms.supplied);
+        output.documents(&write.terms.collations);
     }
 }
 
@@ -278,6 +279,7 @@ fn decode_write(input: &mut Input<'_>, version: u8) -> Result<WriteCommand, Deco
             variables: input.document("variables")?.to_owned(),
             constants: input.documents("constants")?,
             supplied: input.bool("supplied")?,
+            collations: input.documents("collations")?,
         },
         _ => WriteTerms::default(),
     };

@@ -48,6 +48,8 @@ pub struct WriteTerms {
     pub variables: RawDocumentBuf,
     /// Values for the pipeline of one update each, in the order of the statements; empty when no statement has any.
     pub constants: Vec<RawDocumentBuf>,
+    /// The collation of each statement, in their order, empty where it names none; empty when no statement does.
+    pub collations: Vec<RawDocumentBuf>,
     /// An upsert inserts the `new` of its constants, not what its filter and its pipeline make.
     pub supplied: bool,
 }

@@ -105,6 +105,7 @@ fn write() -> impl Strategy<Value = Command> {
             document(),
             prop::collection::vec(document(), 0..3),
             any::<bool>(),
+            prop::collection::vec(document(), 0..3),
         ),
         prop::collection::vec(statement, 0..5),
     )
@@ -119,6 +120,7 @@ fn write() -> impl Strategy<Value = Command> {
                     variables: terms.1,
                     constants: terms.2,
                     supplied: terms.3,
+                    collations: terms.4,
                 },
                 statements,
             })

@@ -409,6 +409,7 @@ impl WritePlanner {
         constants: Vec<RawDocumentBuf>,
     ) -> Step {
         let mut terms = self.options.terms.clone();
+        terms.collations = self.collations(statements.len());
         if self.has_constants {
             terms.constants = constants;
         }
@@ -420,6 +421,16 @@ impl WritePlanner {
             terms,
             statements,
         })
+    }
+
+    /// Those of so many statements from the first unfinished one; none when no statement names one.
+    fn collations(&self, statements: usize) -> Vec<RawDocumentBuf> {
+        let proposed = self.work.iter().skip(self.outcomes.len()).take(statements);
+        let collations: Vec<RawDocumentBuf> = proposed.map(Work::collation).collect();
+        match collations.iter().all(|collation| collation.is_empty()) {
+            true => Vec::new(),
+            false => collations,
+        }
     }
 
     fn statement_id(&self, index: usize) -> i32 {

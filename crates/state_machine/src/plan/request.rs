@@ -60,7 +60,7 @@ pub struct UpdateStatement {
     pub hint: Option<Hint>,
     /// `sort`: which document a single update takes first.
     pub sort: Option<RawDocumentBuf>,
-    /// `collation`; anything but the simple one is refused.
+    /// `collation`; the collection's own when missing or empty.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -73,7 +73,7 @@ pub struct DeleteStatement {
     pub multi: bool,
     /// `hint`.
     pub hint: Option<Hint>,
-    /// `collation`; anything but the simple one is refused.
+    /// `collation`; the collection's own when missing or empty.
     pub collation: Option<RawDocumentBuf>,
 }
 
@@ -119,6 +119,6 @@ pub struct FindAndModifyRequest {
     pub operation: FindAndModifyOperation,
     /// `hint`.
     pub hint: Option<Hint>,
-    /// `collation`; anything but the simple one is refused.
+    /// `collation`; the collection's own when missing or empty.
     pub collation: Option<RawDocumentBuf>,
 }

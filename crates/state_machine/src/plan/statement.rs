@@ -5,7 +5,8 @@
 
 use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
 use document::{
-    Context, DocumentError, ErrorKind, filter::Filter, sort::SortSpec, update::Update, validate,
+    Collation, Context, DocumentError, ErrorKind, filter::Filter, sort::SortSpec, update::Update,
+    validate,
 };
 
 use super::request::{
@@ -30,6 +31,14 @@ pub(super) enum Work {
 
 impl Work {
     /// Whether this is an update with values of its own for its pipeline.
+    /// The collation it names; empty for none.
+    pub(super) fn collation(&self) -> RawDocumentBuf {
+        match self {
+            Work::Change(change) => change.collation.clone(),
+            Work::Insert(_) | Work::Refused(_) => RawDocumentBuf::new(),
+        }
+    }
+
     pub(super) fn has_constants(&self) -> bool {
         matches!(self, Work::Change(change) if !change.constants.is_empty())
     }
@@ -54,6 +63,8 @@ pub(super) struct Change {
     pub hint: Option<Hint>,
     /// Values for the update's pipeline; empty for none.
     pub constants: RawDocumentBuf,
+    /// As the client gave it; empty for none.
+    pub collation: RawDocumentBuf,
     /// Which document the reply carries.
     image: Image,
     action: Action,
@@ -91,13 +102,13 @@ impl Change {
             )
             .into());
         }
-        refuse_collation(statement.collation.as_deref())?;
-        let filter = Filter::parse_in(&statement.filter, &checking(terms).without_random())?;
+        let (given, context) = collated(statement.collation, checking(terms))?;
+        let filter = Filter::parse_in(&statement.filter, &context.clone().without_random())?;
         check_update(
             &statement.update,
             &statement.array_filters,
             statement.multi,
-            &checking(terms).with_constants(&constants),
+            &context.with_constants(&constants),
         )?;
         if statement.multi && statement.sort.as_ref().is_some_and(|sort| !sort.is_empty()) {
             return Err(
@@ -115,6 +126,7 @@ impl Change {
             sort,
             hint: statement.hint,
             constants,
+            collation: given,
             image: Image::None,
             action: Action::Update {
                 update: statement.update,
@@ -128,8 +140,8 @@ impl Change {
         statement: DeleteStatement,
         terms: &WriteTerms,
     ) -> Result<Change, CommandError> {
-        refuse_collation(statement.collation.as_deref())?;
-        let filter = Filter::parse_in(&statement.filter, &checking(terms).without_random())?;
+        let (given, context) = collated(statement.collation, checking(terms))?;
+        let filter = Filter::parse_in(&statement.filter, &context.clone().without_random())?;
         Ok(Change {
             direct: is_direct(&filter, &statement.hint, statement.multi, &None),
             equality_paths: Vec::new(),
@@ -139,6 +151,7 @@ impl Change {
             sort: None,
             hint: statement.hint,
             constants: RawDocumentBuf::new(),
+            collation: given,
             image: Image::None,
             action: Action::Delete,
             generated_id: None,
@@ -149,8 +162,8 @@ impl Change {
         request: FindAndModifyRequest,
         terms: &WriteTerms,
     ) -> Result<Change, CommandError> {
-        refuse_collation(request.collation.as_deref())?;
-        let filter = Filter::parse_in(&request.filter, &checking(terms).without_random())?;
+        let (given, context) = collated(request.collation, checking(terms))?;
+        let filter = Filter::parse_in(&request.filter, &context.clone().without_random())?;
         check_sort(request.sort.as_deref())?;
         let sort = request.sort.filter(|sort| !sort.is_empty());
         let mut change = Change {
@@ -162,6 +175,7 @@ impl Change {
             sort,
             hint: request.hint,
             constants: RawDocumentBuf::new(),
+            collation: given,
             image: Image::Before,
             action: Action::Delete,
             generated_id: None,
@@ -173,7 +187,7 @@ impl Change {
             return_new,
         } = request.operation
         {
-            check_update(&update, &array_filters, false, &checking(terms))?;
+            check_update(&update, &array_filters, false, &context)?;
             change.upsert = upsert;
             change.image = if return_new {
                 Image::After
@@ -267,13 +281,20 @@ impl Change {
         options: &WriteOptions,
         now_ms: i64,
     ) -> FindRequest {
+        let mut context = Context::at(now_ms, 0)
+            .with_constants(&options.terms.variables)
+            .without_random();
+        // It was parsed when the statement came.
+        if let (false, Ok(collation)) =
+            (self.collation.is_empty(), Collation::parse(&self.collation))
+        {
+            context = context.with_collation(collation);
+        }
         FindRequest {
             sort: self.sort.clone(),
             limit,
             hint: self.hint.clone(),
-            context: Context::at(now_ms, 0)
-                .with_constants(&options.terms.variables)
-                .without_random(),
+            context,
             interrupt: options.interrupt.clone(),
             ..FindRequest::new(options.namespace.clone(), self.filter.clone())
         }
@@ -367,17 +388,16 @@ fn check_sort(sort: Option<&RawDocument>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn refuse_collation(collation: Option<&RawDocument>) -> Result<(), CommandError> {
-    let Some(collation) = collation else {
-        return Ok(());
-    };
-    match collation.get("locale") {
-        _ if collation.is_empty() => Ok(()),
-        Ok(Some(RawBsonRef::String("simple"))) => Ok(()),
-        _ => Err(DocumentError::new(
-            ErrorKind::CommandNotSupported,
-            "collation: only the simple collation is supported",
-        )
-        .into()),
+/// A statement's own collation, empty for none, and `context` with it.
+fn collated(
+    given: Option<RawDocumentBuf>,
+    context: Context,
+) -> Result<(RawDocumentBuf, Context), CommandError> {
+    match given.filter(|given| !given.is_empty()) {
+        None => Ok((RawDocumentBuf::new(), context)),
+        Some(given) => {
+            let collation = Collation::parse(&given)?;
+            Ok((given, context.with_collation(collation)))
+        }
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct ParsedPipeline {
 
 impl ParsedPipeline {
     pub fn parse(request: AggregateRequest) -> Result<ParsedPipeline, QueryError> {
+        let collation = request.context.collation().cloned();
         let (leading, rest) =
             Pipeline::parse(&request.pipeline, &request.context)?.split_leading()?;
         let LeadingFind {
@@ -47,6 +48,7 @@ impl ParsedPipeline {
             min: None,
             max: None,
             shape: RowShape::default(),
+            collation,
             interrupt: request.interrupt,
         };
         Ok(ParsedPipeline { find, count, rest })
@@ -137,7 +139,8 @@ impl Snapshot {
             interrupt: request.interrupt.clone(),
             stopped: Arc::clone(stopped),
         };
-        request.context = request.context.with_collections(Arc::new(collections));
+        let context = self.in_collation_of(&request.namespace, request.context);
+        request.context = context.with_collections(Arc::new(collections));
         request
     }
 }

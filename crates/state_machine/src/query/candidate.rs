@@ -5,8 +5,12 @@
 //! index that share the beginning of their paths are not bounded together.
 
 use std::cmp::{Ordering, Reverse};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use bson::RawBson;
+use document::Collation;
+use document::collation::holds_strings;
 use document::filter::{Disjunct, Filter, Interval, PathBounds};
 use document::key_encoding::Direction;
 use document::sort::SortSpec;
@@ -25,6 +29,8 @@ const EXPLODED_SCANS_MAX: usize = 200;
 pub(super) struct Conjunction<'a> {
     pub bounds: Vec<PathBounds<'a>>,
     source: Source<'a>,
+    /// How strings are compared.
+    collation: Option<&'a Collation>,
 }
 
 enum Source<'a> {
@@ -33,23 +39,42 @@ enum Source<'a> {
 }
 
 impl<'a> Conjunction<'a> {
-    pub fn of_filter(filter: &'a Filter) -> Conjunction<'a> {
+    pub fn of_filter(filter: &'a Filter, collation: Option<&'a Collation>) -> Conjunction<'a> {
         Conjunction {
             bounds: filter.conjunct_bounds(),
             source: Source::Filter(filter),
+            collation,
         }
     }
 
-    pub fn of_disjunct(disjunct: Disjunct<'a>) -> Conjunction<'a> {
+    pub fn of_disjunct(
+        disjunct: Disjunct<'a>,
+        collation: Option<&'a Collation>,
+    ) -> Conjunction<'a> {
         Conjunction {
             bounds: disjunct.conjunct_bounds(),
             source: Source::Disjunct(disjunct),
+            collation,
         }
     }
 
     /// Whether one condition cannot hold.
     pub fn is_void(&self) -> bool {
         self.bounds.iter().any(|bounds| bounds.intervals.is_empty())
+    }
+
+    /// Whether an index knows where these bounds lie: strings stand in it by its own collation.
+    fn suits(&self, bounds: &PathBounds<'_>, index: &IndexEntry) -> bool {
+        let end_has_strings = |end: &Bound<RawBson>| match end {
+            Bound::Unbounded => false,
+            Bound::Included(value) | Bound::Excluded(value) => {
+                holds_strings(value.as_raw_bson_ref())
+            }
+        };
+        let has_strings =
+            |one: &Interval| end_has_strings(&one.lower) || end_has_strings(&one.upper);
+        let wanted = self.collation.filter(|_| bounds.collated);
+        index.collation.as_ref() == wanted || !bounds.intervals.iter().any(has_strings)
     }
 
     fn needs(&self, path: &str) -> bool {
@@ -96,7 +121,13 @@ impl Candidate {
         conjunction: &Conjunction<'_>,
         sort: Option<&SortSpec>,
     ) -> Candidate {
-        let bounds = field_bounds(index, &conjunction.bounds);
+        let suitable: Vec<&PathBounds<'_>> = conjunction
+            .bounds
+            .iter()
+            .filter(|bounds| conjunction.suits(bounds, index))
+            .collect();
+        let bounds = field_bounds(index, &suitable);
+        let sort = sort.filter(|_| index.collation.as_ref() == conjunction.collation);
         let mut scan = index_scan(collection, index, bounds);
         let used = &scan.bounds[..scan.seeking_fields];
         let point_fields = used
@@ -130,7 +161,9 @@ impl Candidate {
             unique_key: index.unique && point_fields == index.fields.len(),
             leaves_out: index.sparse && conjunction.needs(index.fields[0].0.as_str()),
             sound: is_sound(index, conjunction),
-            bounds_all: !index.multikey && conjunction.bounds.iter().all(on_index),
+            bounds_all: !index.multikey
+                && suitable.len() == conjunction.bounds.len()
+                && conjunction.bounds.iter().all(on_index),
             scan,
             point_fields,
             single_point_fields,
@@ -225,7 +258,7 @@ fn index_scan(
 }
 
 /// Intervals for every field of the index; everything where the filter says nothing usable.
-fn field_bounds(index: &IndexEntry, conjuncts: &[PathBounds<'_>]) -> Vec<Vec<Interval>> {
+fn field_bounds(index: &IndexEntry, conjuncts: &[&PathBounds<'_>]) -> Vec<Vec<Interval>> {
     let mut all: Vec<Vec<Interval>> = Vec::with_capacity(index.fields.len());
     let mut arrays_bounded: Vec<&str> = Vec::new();
     for (field, _) in &index.fields {

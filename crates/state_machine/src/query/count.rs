@@ -1,6 +1,6 @@
 //! `count`.
 
-use super::find::{ParsedFind, PlannedFind};
+use super::find::PlannedFind;
 use super::request::{CountRequest, FindRequest, QueryError};
 use super::scan::Touched;
 use crate::Snapshot;
@@ -19,7 +19,7 @@ impl Snapshot {
             let left = documents.saturating_sub(skip);
             return Ok(limit.map_or(left, |limit| left.min(limit)));
         }
-        let planned = ParsedFind::parse(request.into_find())?.plan(self)?;
+        let planned = self.parse_find(request.into_find())?.plan(self)?;
         Ok(count_matches(planned, self)?.0)
     }
 }

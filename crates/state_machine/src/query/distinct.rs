@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bson::{RawArrayBuf, RawBsonRef, RawDocument};
-use document::DocumentError;
+use document::collation::collated;
 use document::key_encoding::{self, Direction};
 use document::path::{LeafArrays, Path};
+use document::{Collation, DocumentError};
 
 use super::bounds::{self, KeyRange};
 use super::candidate;
-use super::find::{ParsedFind, PlannedFind};
+use super::find::PlannedFind;
 use super::interrupt::Interrupt;
 use super::planner::{Access, IndexScan};
 use super::request::{DistinctRequest, FindRequest, QueryError};
@@ -32,7 +33,7 @@ impl Snapshot {
             }
             return Ok(values.found);
         }
-        let planned = ParsedFind::parse(request.into_find())?.plan(self)?;
+        let planned = self.parse_find(request.into_find())?.plan(self)?;
         Ok(self.distinct_values(planned, &path)?.0.found)
     }
 
@@ -42,7 +43,10 @@ impl Snapshot {
         planned: PlannedFind,
         path: &Path,
     ) -> Result<(Values, Touched), QueryError> {
-        let mut values = Values::default();
+        let mut values = Values {
+            collation: planned.find.collation.clone(),
+            ..Values::default()
+        };
         if let Some(scan) = DistinctScan::of(&planned, path) {
             let mut skipping = SkippingScan {
                 snapshot: self,
@@ -70,7 +74,10 @@ impl DistinctScan {
     /// is no filter and some index begins with it.
     pub(super) fn of(planned: &PlannedFind, path: &Path) -> Option<DistinctScan> {
         let begins_with_path = |index: &IndexEntry| {
-            !index.is_id() && index.fields[0].0.as_str() == path.as_str() && !path.has_positions()
+            !index.is_id()
+                && index.fields[0].0.as_str() == path.as_str()
+                && !path.has_positions()
+                && index.collation == planned.find.collation
         };
         match &planned.plan.access {
             Access::Index(scan)
@@ -187,6 +194,7 @@ pub(super) struct Values {
     /// Encoded, so that numerically equal values are the same.
     seen: BTreeSet<Vec<u8>>,
     found: RawArrayBuf,
+    collation: Option<Collation>,
 }
 
 impl Default for Values {
@@ -194,6 +202,7 @@ impl Default for Values {
         Values {
             seen: BTreeSet::new(),
             found: RawArrayBuf::new(),
+            collation: None,
         }
     }
 }
@@ -232,7 +241,7 @@ impl Values {
     }
 
     fn add(&mut self, value: RawBsonRef<'_>) -> Result<(), DocumentError> {
-        let key = key_encoding::id_key(value);
+        let key = key_encoding::id_key(collated(self.collation.as_ref(), value).as_ref());
         if !self.seen.insert(key) {
             return Ok(());
         }

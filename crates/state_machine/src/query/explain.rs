@@ -24,28 +24,24 @@ impl Snapshot {
         let verbosity = request.verbosity;
         match self.over_views(request.explained) {
             Explained::Find(find) => {
-                self.explain_find(ParsedFind::parse(find)?, Above::Nothing, verbosity)
+                self.explain_find(self.parse_find(find)?, Above::Nothing, verbosity)
             }
             Explained::Count(count) => {
                 if count.filter.is_empty() && count.hint.is_none() {
                     return Ok(explain_fast_count(&count.namespace.to_string(), verbosity));
                 }
-                self.explain_find(
-                    ParsedFind::parse(count.into_find())?,
-                    Above::Count,
-                    verbosity,
-                )
+                self.explain_find(self.parse_find(count.into_find())?, Above::Count, verbosity)
             }
             Explained::Distinct(distinct) => {
                 let path = Path::parse(distinct.key.as_str());
-                let find = ParsedFind::parse(distinct.into_find())?;
+                let find = self.parse_find(distinct.into_find())?;
                 self.explain_distinct(find, &path, verbosity)
             }
             Explained::Update(find) => {
-                self.explain_find(ParsedFind::parse(find)?, Above::Stage("UPDATE"), verbosity)
+                self.explain_find(self.parse_find(find)?, Above::Stage("UPDATE"), verbosity)
             }
             Explained::Delete(find) => {
-                self.explain_find(ParsedFind::parse(find)?, Above::Stage("DELETE"), verbosity)
+                self.explain_find(self.parse_find(find)?, Above::Stage("DELETE"), verbosity)
             }
             Explained::Aggregate(aggregate) => {
                 let aggregate = self.behind_view(aggregate)?;

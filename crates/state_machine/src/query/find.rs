@@ -6,6 +6,7 @@ use bson::RawDocumentBuf;
 use document::filter::Filter;
 use document::projection::Projection;
 use document::sort::SortSpec;
+use document::{Collation, Context};
 
 use super::cursor::{FindCursor, FindRows};
 use super::key_limits::KeyLimits;
@@ -30,6 +31,7 @@ pub(super) struct ParsedFind {
     pub min: Option<RawDocumentBuf>,
     pub max: Option<RawDocumentBuf>,
     pub shape: RowShape,
+    pub collation: Option<Collation>,
     pub interrupt: Interrupt,
 }
 
@@ -43,7 +45,9 @@ pub(super) struct PlannedFind {
 impl ParsedFind {
     pub fn parse(request: FindRequest) -> Result<ParsedFind, QueryError> {
         let filter = Filter::parse_in(&request.filter, &request.context)?;
+        let collation = request.context.collation().cloned();
         let sort = request.sort.as_deref().map(SortSpec::parse).transpose()?;
+        let sort = sort.map(|sort| sort.with_collation(collation.as_ref()));
         let projection = request
             .projection
             .as_deref()
@@ -64,6 +68,7 @@ impl ParsedFind {
                 return_key: request.return_key,
                 show_record_id: request.show_record_id,
             },
+            collation,
             interrupt: request.interrupt,
         })
     }
@@ -79,6 +84,7 @@ impl ParsedFind {
         let wanted = Wanted {
             filter: &self.filter,
             sort: self.sort.as_ref(),
+            collation: self.collation.as_ref(),
             limited: self.limit.is_some(),
             hint: self.hint.as_ref(),
             limits: (self.min.is_some() || self.max.is_some()).then_some(KeyLimits {
@@ -142,13 +148,28 @@ impl Snapshot {
             .is_some_and(|collection| collection.is_view())
     }
 
+    /// The context of a request on a collection, whose own collation holds where the request names none.
+    pub(super) fn in_collation_of(&self, namespace: &Namespace, context: Context) -> Context {
+        if context.is_collation_given() {
+            return context;
+        }
+        let collection = self.collection(namespace);
+        context.with_collation(collection.and_then(|found| found.collation.clone()))
+    }
+
+    /// Parses a find on a collection.
+    pub(super) fn parse_find(&self, mut request: FindRequest) -> Result<ParsedFind, QueryError> {
+        request.context = self.in_collation_of(&request.namespace, request.context);
+        ParsedFind::parse(request)
+    }
+
     /// Starts a find. A missing collection is an empty one. Errors of the request come at once, errors of the data
     /// with the rows.
     pub fn find(&self, request: FindRequest) -> Result<FindCursor, QueryError> {
         if self.is_view(&request.namespace) {
             return self.aggregate(request.into_aggregate());
         }
-        let planned = ParsedFind::parse(request)?.plan(self)?;
+        let planned = self.parse_find(request)?.plan(self)?;
         Ok(FindCursor::of_find(planned.rows(self)))
     }
 }

@@ -1,8 +1,8 @@
 //! `min` and `max` of a find: from which key of an index to which.
 
 use bson::RawDocument;
-use document::key_encoding::{self, Direction};
-use document::{DocumentError, path::Path};
+use document::collation::collated;
+use document::{DocumentError, key_encoding};
 
 use super::bounds::{self, KeyRange};
 use super::planner::IndexScan;
@@ -42,7 +42,7 @@ impl KeyLimits<'_> {
         };
         let key = |limit: &RawDocument| -> Result<Vec<u8>, CommandError> {
             let mut key = prefix.to_vec();
-            encode(limit, &index.fields, &mut key)?;
+            encode(limit, index, &mut key)?;
             Ok(key)
         };
         let from = self.min.map(key).transpose()?;
@@ -69,17 +69,14 @@ impl KeyLimits<'_> {
     }
 }
 
-fn encode(
-    limit: &RawDocument,
-    fields: &[(Path, Direction)],
-    key: &mut Vec<u8>,
-) -> Result<(), CommandError> {
-    let mut expected = fields.iter();
+fn encode(limit: &RawDocument, index: &IndexEntry, key: &mut Vec<u8>) -> Result<(), CommandError> {
+    let mut expected = index.fields.iter();
     for element in limit {
         let (name, value) = element.map_err(DocumentError::from)?;
         match expected.next() {
             Some((path, direction)) if path.as_str() == name.as_str() => {
-                key_encoding::encode(value, *direction, key);
+                let value = collated(index.collation.as_ref(), value);
+                key_encoding::encode(value.as_ref(), *direction, key);
             }
             _ => return Err(incompatible()),
         }

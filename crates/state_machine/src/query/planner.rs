@@ -13,7 +13,7 @@ use bson::RawBson;
 use document::filter::{Filter, Interval};
 use document::key_encoding::Direction;
 use document::sort::SortSpec;
-use document::{DocumentError, order};
+use document::{Collation, DocumentError, order};
 
 use super::bounds::KeyRange;
 use super::candidate::{self, Candidate, Conjunction};
@@ -85,6 +85,8 @@ pub(super) struct UnionScan {
 pub(super) struct Wanted<'a> {
     pub filter: &'a Filter,
     pub sort: Option<&'a SortSpec>,
+    /// How strings are compared.
+    pub collation: Option<&'a Collation>,
     pub limited: bool,
     pub hint: Option<&'a Hint>,
     /// From and up to which key of the hinted index.
@@ -103,7 +105,7 @@ pub(super) fn choose(
     if let Some(plan) = plan_by_id(wanted) {
         return Ok(plan);
     }
-    let conjunction = Conjunction::of_filter(wanted.filter);
+    let conjunction = Conjunction::of_filter(wanted.filter, wanted.collation);
     match wanted.hint {
         Some(Hint::Natural(direction)) => return Ok(collection_scan(wanted, *direction)),
         Some(hint) => {
@@ -158,9 +160,12 @@ fn plan_between(
         .ok_or_else(key_limits::without_hint)?;
     let index = hinted_index(collection, hint)?;
     let mut scan = limits.scan(collection, index)?;
-    let order = wanted
+
+    let sort = wanted
         .sort
-        .and_then(|sort| candidate::order_of(&scan, sort));
+        .filter(|_| index.collation.as_ref() == wanted.collation);
+    let order = sort.and_then(|sort| candidate::order_of(&scan, sort));
+
     if let Some(direction) = order {
         scan.direction = direction;
     }
@@ -191,7 +196,7 @@ fn union(collection: &CollectionEntry, wanted: &Wanted<'_>) -> Option<Plan> {
         .filter
         .disjuncts()?
         .into_iter()
-        .map(Conjunction::of_disjunct)
+        .map(|disjunct| Conjunction::of_disjunct(disjunct, wanted.collation))
         .filter(|conjunction| !conjunction.is_void())
         .collect();
     let best_of = |conjunction: &Conjunction<'_>, ordered: bool| {

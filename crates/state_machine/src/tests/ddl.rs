@@ -239,11 +239,6 @@ fn what_is_not_supported_is_refused_by_name() {
         (doc! { "a": "2dsphere" }, doc! {}, "2dsphere"),
         (doc! { "a": "hashed" }, doc! {}, "hashed"),
         (doc! { "$**": 1 }, doc! {}, "wildcard"),
-        (
-            doc! { "a": 1 },
-            doc! { "collation": { "locale": "de" } },
-            "collation",
-        ),
     ] {
         let error = host.refused(&create_index(key, "x", options));
         assert!(

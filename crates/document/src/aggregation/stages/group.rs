@@ -11,6 +11,7 @@ use bson::{Bson, RawDocumentBuf};
 
 use super::super::accumulators::{self, Accumulator, Specification};
 use super::{CountShape, DocumentStream, MEMORY_BYTES_MAX, RunStage, Stage, blocking, bounded};
+use crate::collation::{Collation, collated};
 use crate::expression::{Expression, Scope, Value};
 use crate::key_encoding::{self, Direction};
 use crate::raw::{self, DocumentWriter};
@@ -25,6 +26,7 @@ pub(super) struct Group {
 struct Inner {
     id: Expression,
     fields: Vec<(String, Specification)>,
+    collation: Option<Collation>,
 }
 
 struct Entry {
@@ -68,7 +70,11 @@ impl Group {
             DocumentError::location(15955, "a group specification must include an _id")
         })?;
         Ok(Group {
-            inner: Arc::new(Inner { id, fields }),
+            inner: Arc::new(Inner {
+                id,
+                fields,
+                collation: context.collation().cloned(),
+            }),
         })
     }
 }
@@ -104,7 +110,8 @@ impl Inner {
             let id = self.id.evaluate(&document)?;
             let id = id.as_ref().map_or(RawBsonRef::Null, Value::as_ref);
             key.clear();
-            key_encoding::encode(id, Direction::Ascending, &mut key);
+            let seen = collated(self.collation.as_ref(), id);
+            key_encoding::encode(seen.as_ref(), Direction::Ascending, &mut key);
             if !groups.contains_key(&key) {
                 let accumulators = self.fields.iter().map(|(_, s)| s.start(id));
                 let entry = Entry {

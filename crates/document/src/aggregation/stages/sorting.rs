@@ -6,14 +6,14 @@ use super::{DocumentStream, Stage, blocking};
 use crate::sort::{SortSpec, Sorter};
 use crate::{Context, DocumentError};
 
-pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let RawBsonRef::Document(fields) = argument else {
         return Err(DocumentError::location(
             15973,
             "the $sort key specification must be an object",
         ));
     };
-    let sort = SortSpec::parse(fields)?;
+    let sort = SortSpec::parse(fields)?.with_collation(context.collation());
     if sort.natural().is_some() {
         return Err(DocumentError::location(
             16410,

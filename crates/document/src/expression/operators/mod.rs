@@ -10,6 +10,7 @@ mod conditional;
 mod convert;
 mod date;
 mod each;
+mod in_collation;
 mod literal;
 mod logarithm;
 mod logical;
@@ -131,6 +132,12 @@ pub(super) fn parse(
                 format!("{name} is not supported: {reason}"),
             ));
         }
+    };
+    let operands = match scope.collation() {
+        Some(collation) if in_collation::COMPARING.contains(&name) => {
+            in_collation::operands(operands, collation)
+        }
+        _ => operands,
     };
     Ok(Node::Operator {
         name,

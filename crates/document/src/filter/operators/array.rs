@@ -29,7 +29,7 @@ pub(super) fn parse_elem_match(operand: &Operand<'_>) -> Result<Node, DocumentEr
     let RawBsonRef::Document(_) = operand.value else {
         return Err(DocumentError::bad_value("$elemMatch needs an Object"));
     };
-    let (condition, form) = parse::value_condition(operand.value)?;
+    let (condition, form) = parse::value_condition(operand.value, operand.collation)?;
     Ok(Node::Test(
         operand.path.clone(),
         Box::new(ElemMatch { condition, form }),
@@ -53,13 +53,14 @@ pub(super) fn parse_all(operand: &Operand<'_>) -> Result<Node, DocumentError> {
                             name: "$elemMatch",
                             value,
                             siblings: document,
+                            collation: operand.collation,
                         })?
                     }
                     _ => return Err(DocumentError::bad_value("no $ expressions in $all")),
                 }
             }
             RawBsonRef::RegularExpression(_) => regular_expression(operand.path, value)?,
-            _ => comparison::equality(operand.path, value)?,
+            _ => comparison::equality(operand.path, value, operand.collation)?,
         });
     }
     Ok(if tests.is_empty() {

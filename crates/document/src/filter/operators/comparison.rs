@@ -4,6 +4,7 @@
 //! it and that MinKey and MaxKey compare with everything. NaN equals NaN and is neither below nor above anything.
 
 use super::Operand;
+use crate::collation::{Collation, collated, holds_strings};
 use crate::error::DocumentError;
 use crate::filter::bounds::{self, IndexBounds};
 use crate::filter::{Node, Predicate};
@@ -24,47 +25,65 @@ enum Operator {
 struct Comparison {
     operator: Operator,
     operand: RawBson,
+    /// Where the operand has strings in it: the collation, and the operand as that sees it.
+    collated: Option<(Collation, RawBson)>,
+}
+
+impl Comparison {
+    /// What values are compared with.
+    fn standard(&self) -> RawBsonRef<'_> {
+        match &self.collated {
+            Some((_, operand)) => operand.as_raw_bson_ref(),
+            None => self.operand.as_raw_bson_ref(),
+        }
+    }
 }
 
 pub(super) fn parse_eq(operand: &Operand<'_>) -> Result<Node, DocumentError> {
-    equality(operand.path, operand.value)
+    equality(operand.path, operand.value, operand.collation)
 }
 
 pub(super) fn parse_ne(operand: &Operand<'_>) -> Result<Node, DocumentError> {
     if let RawBsonRef::RegularExpression(_) = operand.value {
         return Err(DocumentError::bad_value("Can't have regex as arg to $ne."));
     }
-    equality(operand.path, operand.value).map(Node::not)
+    equality(operand.path, operand.value, operand.collation).map(Node::not)
 }
 
 pub(super) fn parse_gt(operand: &Operand<'_>) -> Result<Node, DocumentError> {
-    comparison(operand.path, Operator::Greater, operand.value)
+    comparison(operand, Operator::Greater)
 }
 
 pub(super) fn parse_gte(operand: &Operand<'_>) -> Result<Node, DocumentError> {
-    comparison(operand.path, Operator::GreaterOrEqual, operand.value)
+    comparison(operand, Operator::GreaterOrEqual)
 }
 
 pub(super) fn parse_lt(operand: &Operand<'_>) -> Result<Node, DocumentError> {
-    comparison(operand.path, Operator::Less, operand.value)
+    comparison(operand, Operator::Less)
 }
 
 pub(super) fn parse_lte(operand: &Operand<'_>) -> Result<Node, DocumentError> {
-    comparison(operand.path, Operator::LessOrEqual, operand.value)
+    comparison(operand, Operator::LessOrEqual)
 }
 
 /// `{path: value}` and `{path: {$eq: value}}`.
 pub(in crate::filter) fn equality(
     path: &Path,
     value: RawBsonRef<'_>,
+    collation: Option<&Collation>,
 ) -> Result<Node, DocumentError> {
-    comparison(path, Operator::Equal, value)
+    compare_with(path, Operator::Equal, value, collation)
 }
 
-fn comparison(
+fn comparison(operand: &Operand<'_>, operator: Operator) -> Result<Node, DocumentError> {
+    compare_with(operand.path, operator, operand.value, operand.collation)
+}
+
+fn compare_with(
     path: &Path,
     operator: Operator,
     value: RawBsonRef<'_>,
+    collation: Option<&Collation>,
 ) -> Result<Node, DocumentError> {
     match value {
         RawBsonRef::Undefined => Err(DocumentError::bad_value("cannot compare to undefined")),
@@ -79,6 +98,9 @@ fn comparison(
             Box::new(Comparison {
                 operator,
                 operand: value.into(),
+                collated: collation
+                    .filter(|_| holds_strings(value))
+                    .map(|collation| (collation.clone(), collation.of(value).into_owned())),
             }),
         )),
     }
@@ -103,7 +125,7 @@ impl Operator {
 
 impl Predicate for Comparison {
     fn matches(&self, value: Option<RawBsonRef<'_>>) -> bool {
-        let operand = self.operand.as_raw_bson_ref();
+        let operand = self.standard();
         match operand {
             RawBsonRef::Null => {
                 return self.operator.includes_equal()
@@ -123,7 +145,8 @@ impl Predicate for Comparison {
         if type_class(value) != type_class(operand) {
             return false;
         }
-        let ordering = order::compare(value, operand);
+        let collation = self.collated.as_ref().map(|(collation, _)| collation);
+        let ordering = order::compare(collated(collation, value).as_ref(), operand);
         if ordering.is_eq() {
             return self.operator.includes_equal();
         }
@@ -139,7 +162,7 @@ impl Predicate for Comparison {
     }
 
     fn index_bounds(&self) -> Option<IndexBounds> {
-        let operand = self.operand.as_raw_bson_ref();
+        let operand = self.standard();
         let is_nan = Number::of(operand).is_some_and(|number| number.is_nan());
         match (operand, self.operator) {
             (_, Operator::Equal) => Some(bounds::equal_to(operand)),
@@ -156,5 +179,15 @@ impl Predicate for Comparison {
 
     fn equality(&self) -> Option<RawBsonRef<'_>> {
         (self.operator == Operator::Equal).then(|| self.operand.as_raw_bson_ref())
+    }
+
+    fn one_of(&self) -> Option<Vec<RawBsonRef<'_>>> {
+        // To a collation many strings may be equal.
+        let operand = self.equality().filter(|_| self.collated.is_none())?;
+        Some(vec![operand])
+    }
+
+    fn collation(&self) -> Option<&Collation> {
+        self.collated.as_ref().map(|(collation, _)| collation)
     }
 }

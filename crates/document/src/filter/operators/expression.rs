@@ -75,7 +75,7 @@ fn implied(expression: &Expression, conjuncts: &mut Vec<Node>) {
                 return;
             }
             if let Ok(Node::Test(path, test)) =
-                comparison::equality(&path, constant.as_raw_bson_ref())
+                comparison::equality(&path, constant.as_raw_bson_ref(), None)
             {
                 conjuncts.push(Node::Test(path, Box::new(Implied(test))));
             }

@@ -52,7 +52,7 @@ pub(super) fn parse_not(operand: &Operand<'_>) -> Result<Node, DocumentError> {
             Err(DocumentError::bad_value("$not cannot be empty"))
         }
         RawBsonRef::Document(conditions) => {
-            parse::field_operators(operand.path, conditions).map(Node::not)
+            parse::field_operators(operand.path, conditions, operand.collation).map(Node::not)
         }
         _ => Err(DocumentError::bad_value("$not needs a regex or a document")),
     }

@@ -1,6 +1,7 @@
 //! `$in $nin`: values, found by binary search, and regular expressions.
 
 use super::Operand;
+use crate::collation::{Collation, collated, holds_strings};
 use crate::error::DocumentError;
 use crate::filter::bounds::{self, IndexBounds};
 use crate::filter::pattern::Pattern;
@@ -10,8 +11,10 @@ use bson::raw::{RawBson, RawBsonRef};
 
 #[derive(Debug)]
 struct In {
-    /// Ascending, distinct.
+    /// Ascending, distinct; as the collation sees them.
     values: Vec<RawBson>,
+    /// Set where values have strings in them.
+    collation: Option<Collation>,
     patterns: Vec<Pattern>,
     has_null: bool,
 }
@@ -25,6 +28,7 @@ pub(super) fn parse_in(operand: &Operand<'_>) -> Result<Node, DocumentError> {
     };
     let mut values = Vec::new();
     let mut patterns = Vec::new();
+    let mut has_strings = false;
     for member in members {
         match member? {
             RawBsonRef::Document(document) if parse::is_operator_document(document, false) => {
@@ -41,7 +45,10 @@ pub(super) fn parse_in(operand: &Operand<'_>) -> Result<Node, DocumentError> {
                     regex.options.as_str(),
                 )?);
             }
-            value => values.push(RawBson::from(value)),
+            value => {
+                has_strings |= holds_strings(value);
+                values.push(collated(operand.collation, value).into_owned());
+            }
         }
     }
     sort_distinct(&mut values);
@@ -50,6 +57,7 @@ pub(super) fn parse_in(operand: &Operand<'_>) -> Result<Node, DocumentError> {
         operand.path.clone(),
         Box::new(In {
             values,
+            collation: operand.collation.filter(|_| has_strings).cloned(),
             patterns,
             has_null,
         }),
@@ -65,8 +73,11 @@ impl Predicate for In {
         match value {
             None | Some(RawBsonRef::Undefined) => self.has_null,
             Some(value) => {
+                let seen = collated(self.collation.as_ref(), value);
                 self.values
-                    .binary_search_by(|member| order::compare(member.as_raw_bson_ref(), value))
+                    .binary_search_by(|member| {
+                        order::compare(member.as_raw_bson_ref(), seen.as_ref())
+                    })
                     .is_ok()
                     || self.patterns.iter().any(|pattern| pattern.matches(value))
             }
@@ -74,6 +85,9 @@ impl Predicate for In {
     }
 
     fn index_bounds(&self) -> Option<IndexBounds> {
+        if self.collation.is_some() && !self.patterns.is_empty() {
+            return None; // patterns look at the strings themselves
+        }
         let of_values = self
             .values
             .iter()
@@ -89,8 +103,11 @@ impl Predicate for In {
     }
 
     fn one_of(&self) -> Option<Vec<RawBsonRef<'_>>> {
-        self.patterns
-            .is_empty()
+        (self.patterns.is_empty() && self.collation.is_none())
             .then(|| self.values.iter().map(RawBson::as_raw_bson_ref).collect())
+    }
+
+    fn collation(&self) -> Option<&Collation> {
+        self.collation.as_ref()
     }
 }

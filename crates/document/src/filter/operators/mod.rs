@@ -14,6 +14,7 @@ mod type_of;
 
 use super::Node;
 use super::parse::Place;
+use crate::collation::Collation;
 use crate::error::DocumentError;
 use crate::path::Path;
 use bson::raw::{RawBsonRef, RawDocument};
@@ -29,6 +30,8 @@ pub(super) struct Operand<'a> {
     pub value: RawBsonRef<'a>,
     /// The document of operators it stands in.
     pub siblings: &'a RawDocument,
+    /// How it compares strings.
+    pub collation: Option<&'a Collation>,
 }
 
 type ParseOperator = fn(&Operand<'_>) -> Result<Node, DocumentError>;

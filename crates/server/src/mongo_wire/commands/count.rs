@@ -3,7 +3,7 @@
 use state_machine::Namespace;
 use state_machine::query::{CountRequest, Interrupt};
 
-use super::find::{context, hint, require_simple_collation};
+use super::find::{context, hint};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::long;
 use crate::mongo_wire::dispatch::Invocation;
@@ -38,7 +38,6 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
 
 /// Reads the command; shared with `explain`.
 pub(super) fn parse(request: &Request<'_>) -> Result<CountRequest, Failure> {
-    require_simple_collation(request)?;
     // A negative limit means its absolute value here.
     let limit = match request.field("limit")? {
         Some(value) => {

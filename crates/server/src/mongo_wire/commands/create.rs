@@ -11,7 +11,7 @@ use crate::mongo_wire::failure::Failure;
 use crate::mongo_wire::request::Fields;
 use crate::mongo_wire::write_path;
 
-use super::find::require_simple_collation;
+use super::find::collation;
 
 pub(super) static COMMAND: Command = Command {
     fields: Some(Fields {
@@ -49,9 +49,11 @@ pub(super) static COMMAND: Command = Command {
 fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
         let request = &invocation.request;
-        require_simple_collation(request)?;
         let mut options =
             collection_options::read(request, &invocation.server.node.reader().snapshot())?;
+        if let Some(Some(collation)) = collation(request)? {
+            options.append(cstr!("collation"), collation.document());
+        }
         if options.get("validator")?.is_some() {
             add_default(&mut options, cstr!("validationLevel"), "strict")?;
             add_default(&mut options, cstr!("validationAction"), "error")?;

@@ -4,7 +4,7 @@ use bson::raw::RawBsonRef;
 use state_machine::Namespace;
 use state_machine::query::{DistinctRequest, Interrupt};
 
-use super::find::{context, hint, require_simple_collation};
+use super::find::{context, hint};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::long;
 use crate::mongo_wire::dispatch::Invocation;
@@ -42,7 +42,6 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
 
 /// Reads the command; shared with `explain`.
 pub(super) fn parse(request: &Request<'_>) -> Result<DistinctRequest, Failure> {
-    require_simple_collation(request)?;
     Ok(DistinctRequest {
         namespace: Namespace::new(request.database, request.collection()?),
         key: request

@@ -1,14 +1,14 @@
 //! `find`.
 
 use bson::oid::ObjectId;
-use document::Context;
+use document::{Collation, Context};
 use state_machine::Namespace;
 use state_machine::query::{FindRequest, Hint, Interrupt};
 
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches;
 use crate::mongo_wire::dispatch::Invocation;
-use crate::mongo_wire::failure::{Code, Failure};
+use crate::mongo_wire::failure::Failure;
 use crate::mongo_wire::read_point;
 use crate::mongo_wire::request::{Fields, Request};
 use crate::mongo_wire::server::wall_ms;
@@ -66,7 +66,6 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
 
 /// Reads the command; shared with `explain`.
 pub(super) fn parse(request: &Request<'_>) -> Result<(FindRequest, batches::Shape), Failure> {
-    require_simple_collation(request)?;
     let namespace = Namespace::new(request.database, request.collection()?);
     let limit = limit(request)?;
     let single_batch = request.boolean("singleBatch")? || limit.is_some_and(|(_, single)| single);
@@ -131,7 +130,10 @@ pub(super) fn context(request: &Request<'_>) -> Result<Context, Failure> {
     let seed = unique
         .iter()
         .fold(0u64, |seed, byte| seed << 5 ^ seed >> 59 ^ u64::from(*byte));
-    let context = Context::at(wall_ms(), seed);
+    let mut context = Context::at(wall_ms(), seed);
+    if let Some(collation) = collation(request)? {
+        context = context.with_collation(collation);
+    }
     match request.document("let")? {
         Some(variables) => Ok(context.with_let(variables)?),
         None => Ok(context),
@@ -146,17 +148,10 @@ pub(super) fn hint(request: &Request<'_>) -> Result<Option<Hint>, Failure> {
     }
 }
 
-/// Refuses any collation but the simple one.
-pub(super) fn require_simple_collation(request: &Request<'_>) -> Result<(), Failure> {
-    let Some(collation) = request.document("collation")? else {
-        return Ok(());
-    };
-    match collation.get("locale")? {
-        None if collation.is_empty() => Ok(()),
-        Some(locale) if values::string("collation.locale", locale)? == "simple" => Ok(()),
-        _ => Err(Failure::new(
-            Code::CommandNotSupported,
-            "collation other than {locale: 'simple'} is not supported",
-        )),
+/// The request's `collation`: outer `None` if it names none, inner if that is the simple one.
+pub(super) fn collation(request: &Request<'_>) -> Result<Option<Option<Collation>>, Failure> {
+    match request.document("collation")? {
+        Some(collation) if !collation.is_empty() => Ok(Some(Collation::parse(collation)?)),
+        _ => Ok(None),
     }
 }

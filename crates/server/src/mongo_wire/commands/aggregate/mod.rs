@@ -9,7 +9,7 @@ use bson::raw::{RawBsonRef, RawDocument};
 use state_machine::Namespace;
 use state_machine::query::{AggregateRequest, Interrupt};
 
-use super::find::{context, hint, require_simple_collation};
+use super::find::{context, hint};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::{self, Shape};
 use crate::mongo_wire::dispatch::Invocation;
@@ -112,7 +112,6 @@ fn makes_documents(request: &Request<'_>) -> Result<bool, Failure> {
 
 /// Reads the command; shared with `explain`.
 pub(super) fn parse(request: &Request<'_>) -> Result<AggregateRequest, Failure> {
-    require_simple_collation(request)?;
     let collection = match request.target {
         RawBsonRef::String(_) => request.collection()?,
         _ if makes_documents(request)? => "$cmd.aggregate",

@@ -41,7 +41,8 @@ pub struct DirectoryReport {
     pub damage: Vec<String>,
 }
 
-/// Reads all of a stopped directory and compares it with its checksums. Changes nothing.
+/// Reads all of a stopped directory and compares it with its checksums, and what is in the engine with itself: indexes with
+/// documents, counts with both. Changes nothing.
 pub fn examine_directory<D: Disk>(
     disk: &D,
     data_dir: &Path,
@@ -68,9 +69,14 @@ pub fn examine_directory<D: Disk>(
     if let Some(generation) = engine_dirs::current(disk, &root)? {
         let directory = root.join(generation.to_string());
         match engines().verify(&directory) {
-            Ok(()) => report
-                .lines
-                .push(format!("engine {}: whole", directory.display())),
+            Ok(()) => {
+                report
+                    .lines
+                    .push(format!("engine {}: whole", directory.display()));
+                if let Err(fault) = content::examine(&engines(), &directory, &mut report) {
+                    report.damage.push(fault.to_string());
+                }
+            }
             Err(fault) => report.damage.push(fault.to_string()),
         }
     }
@@ -124,7 +130,7 @@ fn describe_log<D: Disk>(found: &Examination<D>, report: &mut DirectoryReport) {
     });
 }
 
-fn engines() -> LsmEngines {
+pub(crate) fn engines() -> LsmEngines {
     LsmEngines {
         memtable_bytes: MEMTABLE_BYTES,
         cache_bytes: CACHE_BYTES,
@@ -361,6 +367,8 @@ impl<D: Disk> LastResort<D> {
         }
     }
 }
+
+mod content;
 
 #[cfg(test)]
 mod tests;

@@ -9,4 +9,5 @@ mod recovery;
 mod rules;
 mod sessions;
 mod transfer;
+mod verification;
 mod write;

@@ -20,6 +20,11 @@ pub trait Engines: Send + Sync + 'static {
         on_fault: OnFault,
     ) -> Result<Arc<dyn Engine>, StorageFault>;
 
+    /// Opens the engine in `dir` to read what is durable in it.
+    fn open_to_read(&self, dir: &Path) -> Result<Arc<dyn Engine>, StorageFault> {
+        self.open(dir, Box::new(|_| {}), Box::new(|_| {}))
+    }
+
     /// Starts building an engine in `dir`, which must be absent or empty.
     fn bulk_loader(&self, dir: &Path) -> Result<Box<dyn BulkLoad>, StorageFault>;
 
@@ -57,6 +62,16 @@ impl Engines for LsmEngines {
             cache_bytes: self.cache_bytes,
             on_flushed,
             on_fault,
+            ..Options::default()
+        };
+        Ok(LsmEngine::open(dir, options)?)
+    }
+
+    fn open_to_read(&self, dir: &Path) -> Result<Arc<dyn Engine>, StorageFault> {
+        let options = Options {
+            memtable_bytes: self.memtable_bytes,
+            cache_bytes: self.cache_bytes,
+            read_only: true,
             ..Options::default()
         };
         Ok(LsmEngine::open(dir, options)?)

@@ -56,6 +56,8 @@ pub struct Options {
     pub level_0_tables_max: u8,
     /// Size of the tables that compaction writes.
     pub table_bytes: u64,
+    /// Only to be read: nothing is flushed, compacted or verified.
+    pub read_only: bool,
     /// Called on the flush thread after each flush with the new durable version.
     pub on_flushed: Box<dyn Fn(Version) + Send + Sync>,
     /// Called once, at the first fault: of a read, a flush, a compaction, or of the verification of all tables that
@@ -70,6 +72,7 @@ impl Default for Options {
             cache_bytes: 32 << 20,
             level_0_tables_max: 6,
             table_bytes: 16 << 20,
+            read_only: false,
             on_flushed: Box::new(|_| {}),
             on_fault: Box::new(|_| {}),
         }
@@ -165,7 +168,10 @@ impl LsmEngine {
             }),
         });
         shared.gate.serve(&shared);
-        let threads = maintenance::start(&shared).map_err(|e| context.io("start threads", e))?;
+        let threads = match shared.options.read_only {
+            true => Vec::new(),
+            false => maintenance::start(&shared).map_err(|e| context.io("start threads", e))?,
+        };
         Ok(Arc::new(Self { shared, threads }))
     }
 

@@ -1,7 +1,7 @@
 use platform::{OsDisk, OsEntropy};
 
 use super::*;
-use crate::tests::{PATIENCE, cluster, config, count, start, write};
+use crate::tests::{PATIENCE, cluster, config, count, namespace, propose, start, write};
 use crate::{Node, NodeConfig};
 
 const FORCE: GivenUp = GivenUp {
@@ -118,4 +118,92 @@ fn a_running_or_missing_directory_is_refused() {
         .expect("is refused");
     assert!(matches!(error, StartError::NotRecovered { .. }), "{error}");
     assert!(!missing.exists());
+}
+
+/// An entry that a fault took out of an index: no checksum shows it, the comparison with the documents does.
+#[test]
+fn an_index_that_lacks_an_entry_is_found_in_a_stopped_directory() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let config = config(directory.path(), &[]);
+    let node = start(config.clone()).expect("starts");
+    for id in 0..30 {
+        write(std::slice::from_ref(&node), id);
+    }
+    let create = state_machine::Command::CreateIndexes {
+        namespace: namespace(),
+        specs: vec![bson::rawdoc! { "key": { "text": 1 }, "name": "by_text" }],
+    };
+    propose(&node, create.encode());
+    let reader = node.reader();
+    let built = || {
+        let snapshot = reader.snapshot();
+        let collection = snapshot.collection(&namespace()).expect("it is there");
+        let index = collection.index("by_text").expect("it is made");
+        index.is_ready().then_some(index.id)
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let index = loop {
+        if let Some(index) = built() {
+            break index;
+        }
+        assert!(std::time::Instant::now() < deadline, "it is not built");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    node.stop();
+    drop((reader, node));
+    let sound = examine_directory(&OsDisk, &config.data_dir).expect("readable");
+    assert!(sound.damage.is_empty(), "{sound:?}");
+    let compared = "30 documents, 30 index entries";
+    assert!(
+        sound.lines.iter().any(|line| line.contains(compared)),
+        "{sound:?}"
+    );
+    let before = files_of(&config.data_dir);
+
+    let generation = engine_dirs::open(&OsDisk, &engine_root(&config.data_dir)).expect("there");
+    let engine = engines().open(&generation, Box::new(|_| {}), Box::new(|_| {}));
+    let engine = engine.expect("sound");
+    let version = engine.durable_version().expect("flushed");
+    let prefix = state_machine::keyspace::index_prefix(index);
+    let end = state_machine::keyspace::prefix_end(&prefix);
+    let end = end.as_ref().map(Vec::as_slice);
+    let first = engine
+        .range(std::ops::Bound::Included(&prefix), end, version)
+        .next();
+    let (key, _) = first.expect("it has entries").expect("readable");
+    engine.write(version, &[(key.to_vec(), None)]);
+    engine.flush_all().expect("writable");
+    drop(engine);
+
+    let report = examine_directory(&OsDisk, &config.data_dir).expect("readable");
+    assert!(
+        report.damage[0].contains("test.things: index 'by_text' lacks 1 entries"),
+        "{report:?}"
+    );
+    assert!(
+        report.damage[1].contains("of the document with _id 0"),
+        "{report:?}"
+    );
+    assert_ne!(before, files_of(&config.data_dir), "the planting shows");
+    let before = files_of(&config.data_dir);
+    examine_directory(&OsDisk, &config.data_dir).expect("readable");
+    assert_eq!(
+        before,
+        files_of(&config.data_dir),
+        "an examination does not"
+    );
+}
+
+/// All files below a directory, with their lengths.
+fn files_of(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("readable").flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => files.extend(files_of(&path)),
+            false => files.push((path.clone(), entry.metadata().expect("readable").len())),
+        }
+    }
+    files.sort();
+    files
 }

@@ -1,5 +1,6 @@
-//! `cstore check`: asks every member for a hash of every collection as of one log index, and reports what differs.
-//! Writes may go on meanwhile: all hash the same state. With `--data-dir` it reads a stopped directory instead.
+//! `cstore check`: asks every member for a hash of every collection as of one log index, and whether its indexes agree with its
+//! documents, and reports what differs and what is wrong where. Writes may go on meanwhile: all look at the same state. With
+//! `--data-dir` it reads a stopped directory instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,33 +24,46 @@ const ATTEMPTS_MAX: usize = 5;
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Print the hashes and differences as one JSON document
+    /// Print the hashes, differences and errors as one JSON document
     #[arg(long)]
     json: bool,
+    /// Compare the members, and leave out whether their indexes agree with their documents
+    #[arg(long)]
+    no_indexes: bool,
     /// Give up on a member that has not hashed everything by then
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
-    /// Instead: read a stopped directory, and compare every file of it with its checksum
+    /// Instead: read a stopped directory, compare every file of it with its checksum, and its indexes with its documents
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
 /// Collection to hash, of one member.
 type Hashes = BTreeMap<String, String>;
+/// Member to what is wrong in it.
+type Errors = BTreeMap<String, Vec<String>>;
+
+/// All members at one log index.
+#[derive(Default)]
+struct Found {
+    index: i64,
+    hashes: BTreeMap<String, Hashes>,
+    errors: Errors,
+}
 
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, CliError> {
     if let Some(directory) = &args.data_dir {
         return check_directory(directory);
     }
-    let (index, hashes) = hash_all(args)?;
-    let differences = compare(&hashes);
+    let found = hash_all(args)?;
+    let differences = compare(&found.hashes);
     let text = if args.json {
-        as_json(index, &hashes, &differences)
+        as_json(&found, &differences)
     } else {
-        as_text(index, &hashes, &differences)
+        as_text(&found, &differences, !args.no_indexes)
     };
     super::print(&text)?;
-    Ok(if differences.is_empty() {
+    Ok(if differences.is_empty() && found.errors.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -81,8 +95,8 @@ pub(crate) fn directory_text(directory: &Path, report: &DirectoryReport) -> Stri
     text
 }
 
-/// The index at which all members were hashed, and each member's hashes.
-fn hash_all(args: &CheckArgs) -> Result<(i64, BTreeMap<String, Hashes>), CliError> {
+/// Asks all members at one index.
+fn hash_all(args: &CheckArgs) -> Result<Found, CliError> {
     let mut last = None;
     for _ in 0..ATTEMPTS_MAX {
         let document = status::fetch(&args.cluster)?;
@@ -100,26 +114,38 @@ fn hash_all(args: &CheckArgs) -> Result<(i64, BTreeMap<String, Hashes>), CliErro
         let index = index
             .ok_or_else(|| CliError::Reply("the server".to_owned(), "members.applied_index"))?;
         let timeout = Duration::from_secs(args.timeout);
+        let verify = !args.no_indexes;
         let asked: Vec<_> = members
             .into_iter()
             .map(|member| {
-                thread::spawn(move || (member.listen.clone(), hash(&member.listen, index, timeout)))
+                thread::spawn(move || {
+                    let hashed = hash(&member.listen, index, verify, timeout);
+                    (member.listen, hashed)
+                })
             })
             .collect();
-        let mut hashes = BTreeMap::new();
+        let mut found = Found {
+            index,
+            ..Found::default()
+        };
         for thread in asked {
             let (member, hashed) = thread
                 .join()
                 .map_err(|_| CliError::Failed("a thread broke".to_owned()))?;
             match hashed {
-                Ok(Some(of_member)) => drop(hashes.insert(member, of_member)),
+                Ok(Some((hashes, errors))) => {
+                    if !errors.is_empty() {
+                        found.errors.insert(member.clone(), errors);
+                    }
+                    found.hashes.insert(member, hashes);
+                }
                 Ok(None) => last = Some(format!("{member} hashed another index than {index}")),
                 Err(error @ ClientError::Network { .. }) => return Err(error.into()),
                 Err(error) => last = Some(error.to_string()),
             }
         }
         match last.take() {
-            None => return Ok((index, hashes)),
+            None => return Ok(found),
             failed => last = failed,
         }
     }
@@ -129,10 +155,19 @@ fn hash_all(args: &CheckArgs) -> Result<(i64, BTreeMap<String, Hashes>), CliErro
     )))
 }
 
-/// One member's hashes at `index`, or `None` when it hashed another state.
-fn hash(address: &str, index: i64, timeout: Duration) -> Result<Option<Hashes>, ClientError> {
+/// One member's hashes at `index` and what is wrong in it, or `None` when it hashed another state.
+fn hash(
+    address: &str,
+    index: i64,
+    verify: bool,
+    timeout: Duration,
+) -> Result<Option<(Hashes, Vec<String>)>, ClientError> {
     let mut connection = Connection::open(address, CONNECT_TIMEOUT, timeout)?;
-    let reply = connection.run("admin", rawdoc! { "cstoreHash": 1, "atIndex": index })?;
+    let mut command = rawdoc! { "cstoreHash": 1, "atIndex": index };
+    if verify {
+        command.append(bson::raw::cstr!("verifyIndexes"), true);
+    }
+    let reply = connection.run("admin", command)?;
     if crate::client::integer(&reply, "index").is_some_and(|at| at != index) {
         return Ok(None);
     }
@@ -144,14 +179,24 @@ fn hash(address: &str, index: i64, timeout: Duration) -> Result<Option<Hashes>, 
     let collections = document
         .get_array("collections")
         .map_err(|_| malformed("a reply without collections".to_owned()))?;
-    collections
-        .iter()
-        .map(|collection| {
-            named_hash(collection)
-                .ok_or_else(|| malformed("a collection without ns and hash".to_owned()))
-        })
-        .collect::<Result<Hashes, _>>()
-        .map(Some)
+    let mut hashes = Hashes::new();
+    let mut errors = said(&document, "");
+    for collection in collections {
+        let (name, hash) = named_hash(collection)
+            .ok_or_else(|| malformed("a collection without ns and hash".to_owned()))?;
+        if let Some(collection) = collection.as_document() {
+            errors.extend(said(collection, &format!("{name}: ")));
+        }
+        hashes.insert(name, hash);
+    }
+    Ok(Some((hashes, errors)))
+}
+
+/// The errors in a document, each with something in front.
+fn said(document: &Document, of: &str) -> Vec<String> {
+    let errors = document.get_array("errors").map(Vec::as_slice);
+    let errors = errors.unwrap_or_default().iter().filter_map(Bson::as_str);
+    errors.map(|error| format!("{of}{error}")).collect()
 }
 
 fn named_hash(collection: &Bson) -> Option<(String, String)> {
@@ -176,22 +221,20 @@ fn compare(hashes: &BTreeMap<String, Hashes>) -> BTreeSet<String> {
         .collect()
 }
 
-fn as_text(
-    index: i64,
-    hashes: &BTreeMap<String, Hashes>,
-    differences: &BTreeSet<String>,
-) -> String {
+fn as_text(found: &Found, differences: &BTreeSet<String>, verified: bool) -> String {
+    let (index, hashes) = (found.index, &found.hashes);
     let count = hashes.values().map(BTreeMap::len).max().unwrap_or(0);
-    if differences.is_empty() {
-        return format!(
+    let mut text = if differences.is_empty() {
+        format!(
             "{count} collections are identical on {} members at index {index}\n",
             hashes.len()
-        );
-    }
-    let mut text = format!(
-        "{} collections DIFFER at index {index}:\n",
-        differences.len()
-    );
+        )
+    } else {
+        format!(
+            "{} collections DIFFER at index {index}:\n",
+            differences.len()
+        )
+    };
     for name in differences {
         text.push_str(&format!("{name}\n"));
         for (member, of_member) in hashes {
@@ -199,16 +242,22 @@ fn as_text(
             text.push_str(&format!("  {member}  {hash}\n"));
         }
     }
+    for (member, errors) in &found.errors {
+        text.push_str(&format!("{member} is DAMAGED:\n"));
+        for error in errors {
+            text.push_str(&format!("  {error}\n"));
+        }
+    }
+    if verified && found.errors.is_empty() {
+        text.push_str("on each of them, indexes and documents agree\n");
+    }
     text
 }
 
-fn as_json(
-    index: i64,
-    hashes: &BTreeMap<String, Hashes>,
-    differences: &BTreeSet<String>,
-) -> String {
+fn as_json(found: &Found, differences: &BTreeSet<String>) -> String {
     let value = serde_json::json!({
-        "index": index, "identical": differences.is_empty(), "differences": differences, "members": hashes,
+        "index": found.index, "identical": differences.is_empty(), "differences": differences, "members": found.hashes,
+        "errors": found.errors,
     });
     format!(
         "{}\n",
@@ -236,9 +285,14 @@ mod tests {
     fn equal_members_do_not_differ() {
         let hashes = hashes(&[("a:1", &[("d.c", "1")]), ("b:1", &[("d.c", "1")])]);
         assert!(compare(&hashes).is_empty());
+        let found = Found {
+            index: 9,
+            hashes,
+            errors: Errors::new(),
+        };
         assert_eq!(
-            as_text(9, &hashes, &BTreeSet::new()),
-            "1 collections are identical on 2 members at index 9\n"
+            as_text(&found, &BTreeSet::new(), true),
+            "1 collections are identical on 2 members at index 9\non each of them, indexes and documents agree\n"
         );
     }
 
@@ -250,6 +304,18 @@ mod tests {
         ]);
         let differences = compare(&hashes);
         assert_eq!(differences.iter().collect::<Vec<_>>(), ["d.c", "d.e"]);
-        assert!(as_text(9, &hashes, &differences).contains("  b:1  (missing)\n"));
+        let errors = Errors::from([("b:1".to_owned(), vec!["d.c: index 'a' …".to_owned()])]);
+        let found = Found {
+            index: 9,
+            hashes,
+            errors,
+        };
+        let text = as_text(&found, &differences, true);
+        assert!(text.contains("  b:1  (missing)\n"), "{text}");
+        assert!(
+            text.contains("b:1 is DAMAGED:\n  d.c: index 'a' …\n"),
+            "{text}"
+        );
+        assert!(!text.contains("agree"), "{text}");
     }
 }

@@ -5,10 +5,12 @@
 //! so a snapshot never sees half a command.
 
 mod hash;
+mod places;
 mod shared;
 mod snapshot;
 mod verify;
 
+pub(crate) use hash::begin_digest;
 pub(crate) use shared::{Published, Shared};
 pub use snapshot::{DocumentScan, Retained, Snapshot};
 pub use verify::IndexVerification;

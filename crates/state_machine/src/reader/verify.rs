@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bson::RawDocument;
 use storage_engine::StorageFault;
 
-use super::Snapshot;
+use super::{Snapshot, places};
 use crate::catalog::{CollectionEntry, IndexEntry, Namespace, damaged};
 use crate::keyspace;
 
@@ -14,6 +14,10 @@ use crate::keyspace;
 pub struct IndexVerification {
     /// Documents read.
     pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Documents that stand under another key than their `_id`'s, or are no BSON.
+    pub misfiled: u64,
     /// Entries expected and found.
     pub entries: u64,
     /// Entries the documents call for that are not there, by index name.
@@ -22,12 +26,47 @@ pub struct IndexVerification {
     pub superfluous: BTreeMap<String, u64>,
     /// Indexes that lack the multikey flag they need.
     pub not_multikey: Vec<String>,
+    /// Where it is wrong: the first few places of each kind and index, as sentences.
+    pub places: Vec<String>,
 }
 
 impl IndexVerification {
     /// Whether every index agrees with the documents.
     pub fn is_sound(&self) -> bool {
-        self.missing.is_empty() && self.superfluous.is_empty() && self.not_multikey.is_empty()
+        self.misfiled == 0
+            && self.missing.is_empty()
+            && self.superfluous.is_empty()
+            && self.not_multikey.is_empty()
+    }
+}
+
+impl IndexVerification {
+    /// What is wrong, as sentences: how much of each kind, then where.
+    pub fn errors(&self) -> Vec<String> {
+        let mut errors = Vec::new();
+        if self.misfiled > 0 {
+            errors.push(format!(
+                "{} documents are not what their keys say",
+                self.misfiled
+            ));
+        }
+        for (index, entries) in &self.missing {
+            errors.push(format!(
+                "index '{index}' lacks {entries} entries its documents call for"
+            ));
+        }
+        for (index, entries) in &self.superfluous {
+            errors.push(format!(
+                "index '{index}' has {entries} entries no document calls for"
+            ));
+        }
+        for index in &self.not_multikey {
+            errors.push(format!(
+                "index '{index}' does not know that it indexes arrays"
+            ));
+        }
+        errors.extend(self.places.iter().cloned());
+        errors
     }
 }
 
@@ -44,10 +83,7 @@ impl Snapshot {
         let mut found = IndexVerification::default();
         for index in collection.ready_indexes() {
             if index.is_id() {
-                for entry in self.scan(collection.id) {
-                    entry?;
-                    found.documents += 1;
-                }
+                self.verify_documents(collection, &mut found)?;
             } else {
                 self.verify_index(collection, index, &mut found)?;
             }
@@ -81,6 +117,7 @@ impl Snapshot {
                     present += 1;
                 } else {
                     *found.missing.entry(index.name.clone()).or_default() += 1;
+                    places::missing(index, document, &mut found.places);
                 }
             }
         }
@@ -94,6 +131,7 @@ impl Snapshot {
             found
                 .superfluous
                 .insert(index.name.clone(), entries - present);
+            self.find_superfluous(collection, index, &mut found.places)?;
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
-//! `cstoreHash {atIndex}`: the hash of every collection as of one log index, for comparing members.
+//! `cstoreHash {atIndex, verifyIndexes}`: the hash of every collection as of one log index, for comparing members.
 //!
 //! Answered by any member from what it has applied: `{index, collections: [{ns, hash, documents}]}`. Without `atIndex`
-//! the applied index is taken. An index not applied yet is waited for; one too old to read is an error.
+//! the applied index is taken. An index not applied yet is waited for; one too old to read is an error. With `verifyIndexes`
+//! each collection has an array `errors`, which says where its indexes and documents disagree, and so has the whole, for
+//! data that nothing leads to.
 
 use node::hex;
 use state_machine::Snapshot;
@@ -16,7 +18,7 @@ use crate::mongo_wire::request::Fields;
 
 pub(super) static COMMAND: Command = Command {
     fields: Some(Fields {
-        known: &["atIndex"],
+        known: &["atIndex", "verifyIndexes"],
         refused: &[],
     }),
     ..Command::new(
@@ -41,11 +43,12 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
                 })?
             }
         };
-        long(true, || hashes(&snapshot)).map(Into::into)
+        let verify = invocation.request.boolean("verifyIndexes")?;
+        long(true, || hashes(&snapshot, verify)).map(Into::into)
     })
 }
 
-fn hashes(snapshot: &Snapshot) -> Result<DocumentWriter, Failure> {
+fn hashes(snapshot: &Snapshot, verify: bool) -> Result<DocumentWriter, Failure> {
     let mut fields = DocumentWriter::new();
     fields.i64("index", i64::try_from(snapshot.as_of()).unwrap_or(i64::MAX));
     fields.begin_array("collections");
@@ -62,8 +65,23 @@ fn hashes(snapshot: &Snapshot) -> Result<DocumentWriter, Failure> {
             documents += 1;
         }
         fields.i64("documents", documents);
+        if verify {
+            let found = snapshot.verify_indexes(&collection.namespace)?;
+            write_errors(&mut fields, &found.unwrap_or_default().errors());
+        }
         fields.end();
     }
     fields.end();
+    if verify {
+        write_errors(&mut fields, &snapshot.stray_data()?);
+    }
     Ok(fields)
+}
+
+fn write_errors(fields: &mut DocumentWriter, errors: &[String]) {
+    fields.begin_array("errors");
+    for error in errors {
+        fields.push_string(error);
+    }
+    fields.end();
 }

@@ -38,25 +38,13 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             .map_or(0, |collection| collection.indexes.len());
         let mut fields = DocumentWriter::new();
         fields.string("ns", &namespace.to_string());
-        fields.i32("nInvalidDocuments", 0);
+        write_count(&mut fields, "nInvalidDocuments", found.misfiled);
         write_count(&mut fields, "nrecords", found.documents);
         write_count(&mut fields, "nIndexes", indexes as u64);
         fields.bool("valid", found.is_sound());
         fields.begin_array("errors");
-        for (index, entries) in &found.missing {
-            fields.push_string(&format!(
-                "index '{index}' lacks {entries} entries its documents call for"
-            ));
-        }
-        for (index, entries) in &found.superfluous {
-            fields.push_string(&format!(
-                "index '{index}' has {entries} entries no document calls for"
-            ));
-        }
-        for index in &found.not_multikey {
-            fields.push_string(&format!(
-                "index '{index}' does not know that it indexes arrays"
-            ));
+        for error in found.errors() {
+            fields.push_string(&error);
         }
         fields.end();
         fields.begin_array("warnings");

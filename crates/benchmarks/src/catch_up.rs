@@ -7,18 +7,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tokio::runtime;
-use tokio::task::LocalSet;
 
 use crate::cluster::{self, Cluster, ClusterError, MEMBERS};
-use crate::load::{self, Client, Connector, Ids, LoadError, Shape, Values};
+use crate::load::{self, Ids, LoadError, Shape, Values};
 use crate::mongo::{self, Connections, Control, Operation};
+use crate::paced::{self, Span, Timed};
 
 const LOAD_CLIENTS: usize = 256;
 const LOAD_STEP: Duration = Duration::from_secs(2);
@@ -75,9 +73,6 @@ pub(crate) enum CatchUpError {
     NoSnapshot,
 }
 
-/// One timed write: when it was due, and how long after that it was acknowledged.
-type Timed = (Instant, Duration);
-
 /// Measures, prints, and says whether the goal is reached (or was not asked for).
 pub(crate) fn run(args: &CatchUpArgs) -> Result<bool, CatchUpError> {
     let directory = args.work_dir.join(format!("run-{}", std::process::id()));
@@ -103,7 +98,7 @@ pub(crate) fn run(args: &CatchUpArgs) -> Result<bool, CatchUpError> {
     };
     let stop = AtomicBool::new(false);
     let outcome = thread::scope(|scope| {
-        let writers = scope.spawn(|| write_paced(&connections, args, &stop));
+        let writers = scope.spawn(|| paced::write(&connections, args.rate, args.clients, &stop));
         let phases = measure(args, &mut cluster, leader, away, &directory, &connections);
         stop.store(true, Ordering::Release);
         let timed = writers.join().unwrap_or(Err(LoadError::ThreadLost))?;
@@ -117,10 +112,10 @@ pub(crate) fn run(args: &CatchUpArgs) -> Result<bool, CatchUpError> {
 
 /// When what happened.
 struct Phases {
-    before: (Instant, Instant),
-    starting: (Instant, Instant),
-    catching_up: (Instant, Instant),
-    after: (Instant, Instant),
+    before: Span,
+    starting: Span,
+    catching_up: Span,
+    after: Span,
     missed: u64,
 }
 
@@ -150,7 +145,7 @@ fn measure(
     eprintln!("{missed} written; undisturbed for {} s", args.seconds);
     // Flushes and compactions of the load end first.
     thread::sleep(LOAD_STEP);
-    let before = quiet(args);
+    let before = paced::quiet(args.seconds);
     cluster.start_again(away)?;
     eprintln!("the member is back");
     let started = Instant::now();
@@ -165,15 +160,9 @@ fn measure(
         before,
         starting: (started, reached),
         catching_up: (reached, caught_up),
-        after: quiet(args),
+        after: paced::quiet(args.seconds),
         missed,
     })
-}
-
-fn quiet(args: &CatchUpArgs) -> (Instant, Instant) {
-    let from = Instant::now();
-    thread::sleep(Duration::from_secs(args.seconds));
-    (from, Instant::now())
 }
 
 /// Waits until the leader reaches the member and it lacks no more than `lag_max` entries.
@@ -198,89 +187,10 @@ fn wait_for_lag(
     }
 }
 
-/// Writes at the rate asked for until told to stop.
-fn write_paced(
-    connections: &Connections,
-    args: &CatchUpArgs,
-    stop: &AtomicBool,
-) -> Result<Vec<Timed>, LoadError> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let local = LocalSet::new();
-    let clients = local.block_on(&runtime, connections.connect(0..args.clients, args.clients))?;
-    let period = Duration::from_secs(1) * args.clients as u32 / args.rate.max(1) as u32;
-    let stopped = Arc::new(AtomicBool::new(false));
-    local.block_on(&runtime, async {
-        let begin = tokio::time::Instant::now();
-        let mut tasks = Vec::new();
-        for (number, client) in clients.into_iter().enumerate() {
-            let first = begin + period * number as u32 / args.clients as u32;
-            let stopped = Arc::clone(&stopped);
-            tasks.push(tokio::task::spawn_local(repeat(
-                client, first, period, stopped,
-            )));
-        }
-        while !stop.load(Ordering::Acquire) && !tasks.iter().any(|task| task.is_finished()) {
-            tokio::time::sleep(POLL_PERIOD).await;
-        }
-        stopped.store(true, Ordering::Release);
-        let mut timed = Vec::new();
-        for task in tasks {
-            timed.extend(task.await.map_err(|_| LoadError::ThreadLost)??);
-        }
-        Ok(timed)
-    })
-}
-
-async fn repeat(
-    mut client: impl Client,
-    first: tokio::time::Instant,
-    period: Duration,
-    stopped: Arc<AtomicBool>,
-) -> Result<Vec<Timed>, LoadError> {
-    let mut timed = Vec::new();
-    let mut due = first;
-    while !stopped.load(Ordering::Acquire) {
-        let late = tokio::time::Instant::now() > due;
-        tokio::time::sleep_until(due).await;
-        // The timer's own grain is not the server's doing; a write that held up the next one is.
-        let from = if late { due.into_std() } else { Instant::now() };
-        client.operate().await?;
-        timed.push((from, from.elapsed()));
-        due += period;
-    }
-    Ok(timed)
-}
-
 /// Prints the table; whether the goal is reached.
 fn report(phases: &Phases, timed: &[Timed]) -> bool {
-    println!(
-        "{:<24} {:>9} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "phase", "seconds", "writes", "p50 ms", "p99 ms", "p99.9 ms", "worst ms", "due at s"
-    );
-    let line = |name: &str, (from, to): (Instant, Instant)| -> f64 {
-        let within = timed.iter().filter(|(due, _)| *due >= from && *due < to);
-        let worst = within.clone().max_by_key(|(_, latency)| *latency);
-        let worst_at = worst.map_or(f64::NAN, |(due, _)| (*due - from).as_secs_f64());
-        let mut latencies: Vec<Duration> = within.map(|(_, latency)| *latency).collect();
-        latencies.sort();
-        let quantile = |quantile: f64| {
-            let rank = (latencies.len() as f64 * quantile) as usize;
-            let latency = latencies.get(rank.min(latencies.len().saturating_sub(1)));
-            latency.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
-        };
-        println!(
-            "{name:<24} {:>9.1} {:>8} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {worst_at:>9.2}",
-            (to - from).as_secs_f64(),
-            latencies.len(),
-            quantile(0.5),
-            quantile(0.99),
-            quantile(0.999),
-            quantile(1.0)
-        );
-        quantile(0.99)
-    };
+    paced::print_heads();
+    let line = |name: &str, span: Span| paced::print_line(name, span, timed);
     let before = line("undisturbed, before", phases.before);
     line("the member's start", phases.starting);
     let during = line("catching up by snapshot", phases.catching_up);

@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backup;
 mod catch_up;
 mod cluster;
 mod compare;
 mod etcd;
 mod load;
 mod mongo;
+mod paced;
 mod report;
 mod restart;
 mod soak;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use backup::BackupArgs;
 use catch_up::CatchUpArgs;
 use compare::CompareArgs;
 use restart::RestartArgs;
@@ -44,6 +47,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Sub {
+    /// How much writers notice of a backup, and whether a cluster restored from it is the same
+    Backup(BackupArgs),
     /// How much writers notice of a member that catches up by snapshot
     CatchUp(CatchUpArgs),
     /// How long a node that was killed takes until it serves again
@@ -67,6 +72,9 @@ fn main() -> ExitCode {
         Some(Sub::Stub(stub)) => mongo::stub::serve(stub.listen)
             .map(|()| true)
             .map_err(|error| format!("the stub cannot serve on {}: {error}", stub.listen)),
+        Some(Sub::Backup(args)) => kill_children_when_interrupted()
+            .map_err(|error| format!("cannot watch for signals: {error}"))
+            .and_then(|()| backup::run(&args).map_err(|error| error.to_string())),
         Some(Sub::CatchUp(args)) => kill_children_when_interrupted()
             .map_err(|error| format!("cannot watch for signals: {error}"))
             .and_then(|()| catch_up::run(&args).map_err(|error| error.to_string())),

@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub log_retained_bytes: u64,
     /// Bytes per second at which a snapshot is streamed to a member.
     pub snapshot_bytes_per_second: u64,
+    /// Where the committed log is archived; `None`: nowhere.
+    pub archive_dir: Option<PathBuf>,
     /// Who leads if it can: members of a higher priority are handed the lead; 0 never leads.
     pub priority: u32,
     /// Reads without a round of messages, while clocks are to be trusted; all members must have it alike.
@@ -93,7 +95,7 @@ const FEATURE_LEVEL_FIRST: u32 = 1;
 pub const INBOX_ITEMS_MAX: usize = 16_384;
 /// Entries a learner may lack and still count as caught up.
 pub const LEARNER_LAG_MAX: u64 = 200;
-/// Entries that a connected but slow follower, or a snapshot on its way, may hold back log truncation by.
+/// Entries that a connected but slow follower, a snapshot on its way, or the archive may hold back log truncation by.
 pub const LOG_HELD_ENTRIES_MAX: u64 = 4_000_000;
 /// Bytes of entries that it may.
 pub const LOG_HELD_BYTES_MAX: u64 = 4 << 30;
@@ -122,6 +124,7 @@ impl NodeConfig {
             log_retained_entries: 50_000,
             log_retained_bytes: 512 << 20,
             snapshot_bytes_per_second: 16 << 20,
+            archive_dir: None,
             priority: DEFAULT_PRIORITY,
             leases: false,
             feature_level: FEATURE_LEVEL,

@@ -73,6 +73,8 @@ pub(crate) struct Core {
     /// The index up to which the engine can be reopened without the log.
     flushed: LogIndex,
     removed: LogIndex,
+    /// Up to where the log is archived; `None` when it is not to be.
+    archived: Option<LogIndex>,
     /// Members that a snapshot is on its way to, with the index up to which it goes.
     snapshots: BTreeMap<NodeId, LogIndex>,
     /// Where members said they are reached when they connected: newer than the membership, which a joining node has
@@ -116,6 +118,7 @@ impl Core {
             backlog: Backlog::default(),
             flushed,
             removed,
+            archived: None,
             snapshots: BTreeMap::new(),
             introduced: BTreeMap::new(),
             departed: BTreeMap::new(),
@@ -275,6 +278,10 @@ impl Core {
             Event::Flushed(index) => {
                 self.flushed = self.flushed.max(index);
                 self.backlog.flushed(index);
+                self.remove_log_prefix(out);
+            }
+            Event::Archived(index) => {
+                self.archived = Some(index);
                 self.remove_log_prefix(out);
             }
             Event::LogRemoved(position) => inputs.push(Input::LogCompacted(position)),

@@ -55,6 +55,15 @@ impl Exit {
         self.reason.lock().clone()
     }
 
+    /// Waits for the end, at most this long; whether it has come.
+    pub fn wait_at_most(&self, time: Duration) -> bool {
+        let mut reason = self.reason.lock();
+        if reason.is_none() {
+            self.known.wait_for(&mut reason, time);
+        }
+        reason.is_some()
+    }
+
     pub fn wait(&self) -> ExitReason {
         let mut reason = self.reason.lock();
         loop {

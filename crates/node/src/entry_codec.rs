@@ -44,6 +44,11 @@ pub fn entry_header(entry: &Entry) -> [u8; HEADER_BYTES] {
     header
 }
 
+/// Whether an entry's bytes hold a command; its body follows the header.
+pub fn is_command(bytes: &[u8]) -> bool {
+    matches!(bytes, [VERSION, KIND_COMMAND, ..])
+}
+
 /// Reads one entry that stood at `index`.
 pub fn decode_entry(index: u64, bytes: &[u8]) -> Result<Entry, CodecError> {
     let mut reader = Reader { bytes };

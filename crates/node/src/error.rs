@@ -44,6 +44,14 @@ pub enum StartError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A restore into the directory was interrupted.
+    #[error(
+        "{path} holds a restore that was not finished: delete the directory and run `cstore restore` again"
+    )]
+    NotRestored {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// The log could not be opened.
     #[error(transparent)]
     Log(#[from] WalError),

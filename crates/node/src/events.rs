@@ -147,6 +147,8 @@ pub(crate) enum Event {
     Sealed(LogIndex),
     Flushed(LogIndex),
     LogRemoved(LogPosition),
+    /// Everything up to here is archived, or will never be.
+    Archived(LogIndex),
     TransferLeadership {
         /// `None`: the best one.
         to: Option<NodeId>,

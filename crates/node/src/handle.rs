@@ -11,6 +11,7 @@ use peer_transport::{PeerAddress, PeerHealth};
 use state_machine::Reader;
 
 use crate::applied_waiters::AppliedWaiters;
+use crate::archive::ArchiveStatus;
 use crate::config::MemberContext;
 use crate::core_worker::{Exit, Inboxes};
 use crate::error::ExitReason;
@@ -45,6 +46,8 @@ pub(crate) struct NodeParts {
     /// Bytes of a snapshot on its way in.
     pub incoming_bytes: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     pub throttle: Throttle,
+    /// How the archive stands, if there is one.
+    pub archive: Option<Arc<Mutex<ArchiveStatus>>>,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -134,6 +137,12 @@ impl Node {
     /// How many bytes of a snapshot have come, while one is on its way in.
     pub fn incoming_snapshot_bytes(&self) -> Option<u64> {
         (self.parts.incoming_bytes)()
+    }
+
+    /// How the archive of this member stands; `None` when it keeps none.
+    pub fn archive(&self) -> Option<ArchiveStatus> {
+        let archive = self.parts.archive.as_ref()?;
+        Some(archive.lock().clone())
     }
 
     /// Calls `observer` now and with every later change of status.

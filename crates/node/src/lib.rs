@@ -17,8 +17,10 @@
 mod announce;
 mod applied_waiters;
 mod apply_worker;
+mod archive;
 mod background;
 mod backlog;
+mod backup;
 mod config;
 mod core;
 mod core_worker;
@@ -54,6 +56,11 @@ mod throttle;
 mod tests;
 
 pub use announce::Announcement;
+pub use archive::{ArchiveError, ArchiveStatus, Until};
+pub use backup::{
+    BackupError, BackupHead, BackupReader, BackupSummary, BackupWriter, RestoreError, RestoreStep,
+    Restored, restore,
+};
 pub use config::{
     Addresses, FEATURE_LEVEL, FEATURE_LEVEL_COMMAND_FORMAT_2, MemberContext, NodeConfig, Notices,
 };
@@ -67,7 +74,7 @@ pub use events::{
 };
 pub use handle::Node;
 pub use housekeeping::ClientDrivesBuild;
-pub use identity::hex;
+pub use identity::{hex, unhex};
 pub use inbound::RequestHandler;
 pub use last_resort::{DirectoryReport, GivenUp, LastResort, examine_directory};
 pub use memory::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, MemoryBudget, QueueLimits};

@@ -17,6 +17,7 @@ use write_ahead_log::WriteAheadLog;
 use crate::announce::seeds;
 use crate::applied_waiters::AppliedWaiters;
 use crate::apply_worker::{ApplySide, ApplyWorker, OpenEngine};
+use crate::archive::{Archiver, ArchiverParts};
 use crate::background::BackgroundWorker;
 use crate::config::{INBOX_ITEMS_MAX, INFLIGHT_MESSAGES_MAX, MemberContext, NodeConfig};
 use crate::core::{Core, LogSizes};
@@ -66,6 +67,8 @@ pub(crate) struct Workers<D: Disk, C: Clock> {
     pub log: LogWorker<D>,
     pub apply: ApplySide<D>,
     pub background: BackgroundWorker<D>,
+    /// Where the log is archived.
+    pub archiver: Option<Archiver<D, C>>,
 }
 
 /// A directory, recovered.
@@ -292,6 +295,21 @@ pub(crate) fn build<D: Disk, C: Clock>(
         // If even that cannot be written, the next start finds the damage by itself.
         Box::new(move |what: &str| drop(repair::mark(&disk, &data_dir, what)))
     };
+    let archiver = config.archive_dir.as_ref().map(|directory| {
+        core.hold_log_for_archive();
+        Archiver::new(ArchiverParts {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            log: log_worker.log.reader(),
+            gauges: gauges.clone(),
+            core: inboxes.core.clone(),
+            exit: exit.clone(),
+            notices: config.notices.clone(),
+            directory: directory.clone(),
+            cluster_id: identity.cluster_id,
+            member: identity.node_id.0,
+        })
+    });
     let apply = ApplySide {
         worker: ApplyWorker {
             machine,
@@ -348,6 +366,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         seeds: seeds(&config.join),
         incoming_bytes,
         throttle: Throttle::default(),
+        archive: archiver.as_ref().map(Archiver::status),
         threads: Mutex::default(),
         lock: Mutex::new(Some(Box::new(lock))),
     });
@@ -356,6 +375,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         log: log_worker,
         apply,
         background,
+        archiver,
     };
     Ok((node, workers))
 }

@@ -24,7 +24,7 @@ use crate::parts::{self, Joiner, Machine};
 use crate::peers::GROUP;
 use crate::recovery::{log_dir, log_options};
 use crate::threads;
-use crate::{peers_file, repair, small_file};
+use crate::{backup, peers_file, repair, small_file};
 
 /// How long a joining node looks for a member that admits it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,6 +106,11 @@ pub(crate) fn take_directory<D: Disk>(disk: &D, data_dir: &Path) -> Result<D::Lo
         .list(data_dir)
         .map_err(|source| StartError::io("list", data_dir, source))?;
     let named = |name: &str| entries.iter().any(|entry| entry.name == name);
+    if named(backup::RESTORING) {
+        return Err(StartError::NotRestored {
+            path: data_dir.to_owned(),
+        });
+    }
     let known = named(identity::FILE) || named(identity::COPY) || named(repair::REPAIRING);
     if !known && entries.iter().any(|entry| !is_ours(&entry.name)) {
         return Err(StartError::Foreign {

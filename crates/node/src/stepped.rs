@@ -156,6 +156,8 @@ impl<D: Disk, C: Clock> SteppedNode<D, C> {
             log,
             apply,
             background,
+            // Archives on a thread of its own, which there is none of here.
+            archiver: _,
         } = workers;
         let inboxes = core.inboxes.clone();
         let apply = Arc::new(Mutex::new(Stepped::new(apply, inboxes.apply)));

@@ -73,6 +73,7 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
         mut log,
         apply,
         mut background,
+        archiver,
     } = workers;
     let inboxes = core.inboxes.clone();
     let core_inbox = inboxes.core.clone();
@@ -97,6 +98,10 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
             background.round(work)
         })?,
     ];
+    if let Some(archiver) = archiver {
+        let builder = std::thread::Builder::new().name("archive".to_owned());
+        threads.push(builder.spawn(move || archiver.run())?);
+    }
     let builder = std::thread::Builder::new().name("core".to_owned());
     threads.push(builder.spawn(move || run_core(core))?);
     Ok(threads)

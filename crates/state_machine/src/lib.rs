@@ -42,6 +42,7 @@ pub use machine::{Applied, StateMachine};
 pub use reader::{CollectionCounts, DocumentScan, IndexVerification, Reader, Retained, Snapshot};
 pub use reply::{CatalogReply, IndexBuildProgress, Reply, StatementResult, WriteReply};
 pub use snapshot_transfer::{
-    CHUNK_HEADER_BYTES, ChunkError, Export, ImportError, Progress, SnapshotImport, chunk_bytes,
+    CHUNK_HEADER_BYTES, CHUNK_VERSION, ChunkError, CollectionSummary, Export, ImportError,
+    Progress, SnapshotImport, Survey, chunk_bytes,
 };
 pub use storage_engine::{Slice, StorageFault};

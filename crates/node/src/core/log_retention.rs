@@ -1,5 +1,6 @@
 //! How much of the log is kept: what the engine would need after a crash, what members that were away for a while need, what
-//! connected ones still lack, and what follows a snapshot that is on its way. All but the first within bounds.
+//! connected ones still lack, what follows a snapshot that is on its way, and what is not archived yet. All but the first
+//! within bounds.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -107,6 +108,11 @@ impl Core {
         self.snapshots = snapshots;
     }
 
+    /// Keeps the log until it is archived, from what is in it on.
+    pub fn hold_log_for_archive(&mut self) {
+        self.archived = Some(self.removed);
+    }
+
     /// Removes from the log what nobody is likely to need.
     pub(super) fn remove_log_prefix(&mut self, out: &mut Outputs) {
         // A flush may be heard of before the application that it contains.
@@ -136,8 +142,8 @@ impl Core {
         }));
     }
 
-    /// After which indices members lack entries: those who are connected, and those a snapshot is on its way to, which is of
-    /// use only if the log goes on where it ends.
+    /// After which indices entries are needed: by members who are connected, by those a snapshot is on its way to, which is of
+    /// use only if the log goes on where it ends, and by the archive.
     fn still_needed(&mut self, out: &mut Outputs) -> Vec<LogIndex> {
         let followers = self.replica.progress();
         if self.replica.role() == RoleName::Leader {
@@ -154,7 +160,8 @@ impl Core {
             .into_iter()
             .filter(|(id, progress)| progress.recently_active && !self.snapshots.contains_key(id))
             .map(|(_, progress)| progress.match_index.unwrap_or_default());
-        connected.chain(self.snapshots.values().copied()).collect()
+        let kept = self.snapshots.values().copied().chain(self.archived);
+        connected.chain(kept).collect()
     }
 }
 

@@ -223,6 +223,41 @@ fn the_log_goes_on_where_a_snapshot_under_way_will_end() {
 }
 
 #[test]
+fn the_log_waits_for_the_archive_within_bounds() {
+    let mut core = core(0, &[OWN]);
+    core.hold_log_for_archive();
+    lead(&mut core);
+    for _ in 0..10 {
+        propose(&mut core, 1);
+    }
+    let last = core.replica.last().index;
+    step(&mut core, Event::Applied(last), 0);
+    step(&mut core, Event::Flushed(last), 0);
+    assert_eq!(core.removed, LogIndex(0), "nothing is archived yet");
+    step(&mut core, Event::Archived(LogIndex(4)), 0);
+    assert_eq!(core.removed, LogIndex(4));
+    step(&mut core, Event::Archived(last), 0);
+    assert_eq!(core.removed.0, last.0 - 1, "one is kept for others");
+
+    // One that has stood still for too long.
+    let start = 2 * LOG_HELD_ENTRIES_MAX;
+    let mut core = self::core(start, &[OWN]);
+    lead(&mut core);
+    for _ in 0..10 {
+        propose(&mut core, 1);
+    }
+    let last = core.replica.last().index;
+    step(&mut core, Event::Archived(LogIndex(start / 4)), 0);
+    step(&mut core, Event::Applied(last), 0);
+    step(&mut core, Event::Flushed(last), 0);
+    assert_eq!(
+        core.removed.0,
+        last.0 - 1,
+        "it is not waited for without end"
+    );
+}
+
+#[test]
 fn requests_that_come_with_the_end_are_answered() {
     let mut core = core(0, &[OWN]);
     let answered = Arc::new(Mutex::new(Vec::new()));

@@ -130,9 +130,41 @@ pub(super) fn render(server: &Server) -> String {
             won.writable.as_secs_f64()
         );
     }
+    archive(&mut text, server, indices.applied);
     peers(&mut text, server);
     storage_metrics::render(&mut text, server);
     text
+}
+
+/// The archive, where one is kept.
+fn archive(text: &mut String, server: &Server, applied: u64) {
+    let Some(archive) = server.node.archive() else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "cstore_archive_index",
+            "Last entry in the archive of this member.",
+            archive.archived_index,
+        ),
+        (
+            "cstore_archive_lag_entries",
+            "Entries applied and not archived yet.",
+            applied.saturating_sub(archive.archived_index),
+        ),
+        (
+            "cstore_archive_failing",
+            "1 while the archive cannot be written.",
+            u64::from(archive.failing.is_some()),
+        ),
+        (
+            "cstore_archive_gap",
+            "1 after entries left the log before they were archived.",
+            u64::from(archive.gap.is_some()),
+        ),
+    ] {
+        metric(text, name, help, "gauge", value);
+    }
 }
 
 /// The other members, as seen from here.

@@ -1,13 +1,16 @@
 //! The command line: one file per subcommand. An error goes to stderr as one sentence; the exit code is 1 when the work
 //! failed and 2 when the command line was wrong.
 
+mod backup;
 mod bench;
 mod check;
 mod dev;
 mod import;
 mod member;
 mod recover;
+mod restore;
 mod status;
+mod transfer_progress;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,6 +51,10 @@ enum Command {
     Import(import::ImportArgs),
     /// Measure throughput and latency
     Bench(bench::BenchArgs),
+    /// Write a consistent copy of everything into one file while the cluster works
+    Backup(backup::BackupArgs),
+    /// Make a new cluster from a backup, and an archive up to an index or a time
+    Restore(restore::RestoreArgs),
     /// Compare every collection across the members of a cluster
     Check(check::CheckArgs),
     /// Go on with what is left of a stopped directory, when the other members are lost for good
@@ -99,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::Member(command) => member::run(&command),
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Recover(args) => recover::run(&args),
     };

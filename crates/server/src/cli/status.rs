@@ -37,6 +37,8 @@ pub(crate) struct MemberStatus {
     pub lag_entries: Option<i64>,
     /// Bytes of a snapshot that have come, while one is on its way to it.
     pub snapshot_bytes: Option<i64>,
+    /// Why its archive falls behind, or what that lacks.
+    pub archive_error: Option<String>,
     pub version: String,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -154,6 +156,7 @@ fn member(document: &Document) -> Result<MemberStatus, CliError> {
         reachable,
         lag_entries: known("lag_entries"),
         snapshot_bytes: known("snapshot_bytes"),
+        archive_error: document.get_str("archive_error").ok().map(str::to_owned),
         version: text("version"),
         error: document.get_str("error").ok().map(str::to_owned),
     })
@@ -182,6 +185,9 @@ fn describe(document: &Document) -> Result<String, CliError> {
     for member in members(document)? {
         if let Some(error) = &member.error {
             notes.push_str(&format!("\nmember {}: {error}\n", member.id));
+        }
+        if let Some(error) = &member.archive_error {
+            notes.push_str(&format!("\nmember {}, archive: {error}\n", member.id));
         }
         rows.push(vec![
             member.id.to_string(),

@@ -41,6 +41,10 @@ pub(crate) struct MemberReport {
     pub snapshot_bytes: Option<u64>,
     /// Bytes by part of the memory budget, with `budget` and `resident`.
     pub memory: Vec<(String, u64)>,
+    /// Up to where this member has archived the log, if it does.
+    pub archived_index: Option<u64>,
+    /// Why its archive falls behind, or what it lacks.
+    pub archive_error: Option<String>,
     pub reachable: bool,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -75,6 +79,12 @@ impl MemberReport {
                 fields.i64(part, number(*bytes));
             }
             fields.end();
+        }
+        if let Some(index) = self.archived_index {
+            fields.i64("archived_index", number(index));
+        }
+        if let Some(error) = &self.archive_error {
+            fields.string("archive_error", error);
         }
     }
 
@@ -112,6 +122,8 @@ impl MemberReport {
                 "durable_index" => self.durable_index = number(),
                 "snapshot_bytes" => self.snapshot_bytes = Some(number()),
                 "memory" => self.memory = bytes_by_part(value.as_document()?)?,
+                "archived_index" => self.archived_index = Some(number()),
+                "archive_error" => self.archive_error = Some(value.as_str()?.to_owned()),
                 _ => {}
             }
         }
@@ -134,6 +146,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
     let status = server.node.status();
     let indices = server.node.indices();
     let settings = &server.settings;
+    let archive = server.node.archive();
     MemberReport {
         role: role_name(status.role).to_owned(),
         pid: std::process::id(),
@@ -148,6 +161,8 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         durable_index: indices.durable,
         snapshot_bytes: server.node.incoming_snapshot_bytes(),
         memory: memory_use::report(server),
+        archived_index: archive.as_ref().map(|archive| archive.archived_index),
+        archive_error: archive.and_then(|archive| archive.trouble()),
         reachable: true,
         ..recorded(&status, status.id)
     }

@@ -105,6 +105,14 @@ impl DocumentWriter {
         self.binary_of(key, 4, value);
     }
 
+    /// Pushes binary of the generic subtype onto the open array.
+    pub(crate) fn push_binary(&mut self, value: &[u8]) {
+        self.indexed(0x05);
+        self.length(value.len());
+        self.bytes.push(0);
+        self.bytes.extend_from_slice(value);
+    }
+
     fn binary_of(&mut self, key: &str, subtype: u8, value: &[u8]) {
         self.element(0x05, key);
         self.length(value.len());
@@ -284,6 +292,9 @@ mod tests {
         writer.end();
         writer.begin_document("k");
         writer.end();
+        writer.begin_array("l");
+        writer.push_binary(b"bytes");
+        writer.end();
         let read = read(writer);
         let numbers: Vec<Bson> = (0..12i64).map(Bson::Int64).collect();
         assert_eq!(
@@ -292,6 +303,7 @@ mod tests {
                 "a": -1, "b": 1i64 << 40, "c": 1.5, "d": true, "e": null, "f": "é", "g": id,
                 "h": bson::DateTime::from_millis(5), "i": Timestamp { time: 2, increment: 3 },
                 "j": numbers, "k": {},
+                "l": [bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: b"bytes".to_vec() }],
             }
         );
     }

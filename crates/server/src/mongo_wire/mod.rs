@@ -4,6 +4,7 @@
 //! Knows MongoDB's names, numbers and labels; what a filter or an update means is `document`'s, what is applied is
 //! `state_machine`'s. Follows the facts about drivers collected from their specifications.
 
+mod backups;
 mod batches;
 mod budget;
 mod cluster_status;

@@ -11,6 +11,7 @@ use node::Node;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::backups::Backups;
 use super::budget::Budget;
 use super::connection;
 use super::cursors::Cursors;
@@ -27,6 +28,7 @@ pub(crate) struct Server {
     pub topology: Topology,
     pub elections: Elections,
     pub cursors: Cursors,
+    pub backups: Backups,
     pub budget: Budget,
     /// Present with `--enable-test-commands`.
     pub fail_points: Option<FailPoints>,
@@ -74,6 +76,7 @@ impl Server {
             elections: Elections::default(),
             cursors: Cursors::new(settings.memory().cursors()),
             budget: Budget::new(settings.memory().message_bytes()),
+            backups: Backups::default(),
             fail_points: settings.enable_test_commands.then(FailPoints::new),
             counters: Counters::default(),
             expiry: Expiry::new(settings.ttl_period),

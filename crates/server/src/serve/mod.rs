@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// Time between two looks for documents that expire (indexes with expireAfterSeconds) [default: 60].
     #[arg(long, value_name = "SECONDS")]
     pub ttl_seconds: Option<u32>,
+    /// Copy the committed log into this directory, for `cstore restore --to-time` and `--to-index`; better on another disk.
+    #[arg(long, value_name = "DIR")]
+    pub archive_dir: Option<PathBuf>,
 }
 
 /// Runs a node until it is told to stop or fails; returns the process's exit code.

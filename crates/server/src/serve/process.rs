@@ -29,7 +29,7 @@ const ANNOUNCE_TIME: Duration = Duration::from_millis(100);
 /// How long commands under way have to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_PERIOD: Duration = Duration::from_millis(5);
-/// How often abandoned cursors are looked for.
+/// How often abandoned cursors and backups are looked for.
 const CURSOR_SWEEP_PERIOD: Duration = Duration::from_secs(4);
 
 /// Why a node's process ends with an error.
@@ -180,6 +180,7 @@ fn node_config(settings: &Settings) -> NodeConfig {
     if let Some(mib) = settings.snapshot_mib_per_second {
         config.snapshot_bytes_per_second = mib.saturating_mul(1 << 20);
     }
+    config.archive_dir.clone_from(&settings.archive_dir);
     if let Some(mib) = settings.log_retained_mib {
         config.log_retained_bytes = mib.saturating_mul(1 << 20);
     }
@@ -232,6 +233,7 @@ async fn sweep_cursors(server: Arc<Server>) {
     loop {
         period.tick().await;
         server.cursors.close_timed_out();
+        server.backups.close_idle();
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub log_retained_mib: Option<u64>,
     /// Time between two looks for expired documents.
     pub ttl_period: Duration,
+    pub archive_dir: Option<PathBuf>,
 }
 
 /// Why flags and configuration do not make a node.
@@ -189,6 +190,7 @@ impl Settings {
                 .map_or(expiry::PERIOD_DEFAULT, |seconds| {
                     Duration::from_secs(seconds.into())
                 }),
+            archive_dir: args.archive_dir.or(file.archive_dir),
         };
         settings.check_limits()?;
         Ok(settings)

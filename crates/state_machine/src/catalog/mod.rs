@@ -34,7 +34,9 @@ pub use spec::describe;
 
 pub(crate) use change::new_collection;
 pub(crate) use counters::{CountersCell, CountsChange};
-pub(crate) use record::{damaged, encode_collection, encode_counts, encode_next_ids, load};
+pub(crate) use record::{
+    damaged, decode_collection, encode_collection, encode_counts, encode_next_ids, load,
+};
 pub(crate) use spec::{IndexRequest, Standing, duplicate_key, needs_format_2, parse_index_spec};
 
 /// A database and a collection in it.

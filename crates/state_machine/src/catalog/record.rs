@@ -64,7 +64,7 @@ fn encode_index(output: &mut Output, index: &IndexEntry) {
     }
 }
 
-fn decode_collection(
+pub(crate) fn decode_collection(
     id: u32,
     bytes: &[u8],
     counts: CollectionCounts,

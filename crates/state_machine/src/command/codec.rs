@@ -146,6 +146,25 @@ impl Command {
         }
     }
 
+    /// The planner's time in an encoded command, milliseconds since the epoch, without decoding the rest; `None` for a
+    /// command that carries none.
+    pub fn planned_ms(bytes: &[u8]) -> Option<i64> {
+        let mut input = Input::new(bytes);
+        let version = input.u8("version").ok()?;
+        let kind = input.u8("kind").ok()?;
+        if !(1..=VERSION).contains(&version) {
+            return None;
+        }
+        match kind {
+            kind::WRITE => decode_write_head(&mut input).ok().map(|head| head.now_ms),
+            kind::EXPIRE_DOCUMENTS => {
+                input.u32("index id").ok()?;
+                input.i64("time").ok()
+            }
+            _ => None,
+        }
+    }
+
     /// Reads what [`Command::encode`] of this or an earlier version wrote. Documents are framed, not validated.
     pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
         let mut input = Input::new(bytes);
@@ -254,7 +273,8 @@ fn encode_write(output: &mut Output, write: &WriteCommand, version: u8) {
     }
 }
 
-fn decode_write(input: &mut Input<'_>, version: u8) -> Result<WriteCommand, DecodeError> {
+/// What stands before the statements of a write.
+fn decode_write_head(input: &mut Input<'_>) -> Result<WriteCommand, DecodeError> {
     let namespace = input.namespace()?;
     let session = input.optional("session", |input| {
         Ok(SessionStamp {
@@ -262,8 +282,18 @@ fn decode_write(input: &mut Input<'_>, version: u8) -> Result<WriteCommand, Deco
             txn_number: input.i64("transaction number")?,
         })
     })?;
-    let ordered = input.bool("ordered")?;
-    let now_ms = input.i64("time")?;
+    Ok(WriteCommand {
+        namespace,
+        session,
+        ordered: input.bool("ordered")?,
+        now_ms: input.i64("time")?,
+        terms: WriteTerms::default(),
+        statements: Vec::new(),
+    })
+}
+
+fn decode_write(input: &mut Input<'_>, version: u8) -> Result<WriteCommand, DecodeError> {
+    let head = decode_write_head(input)?;
     let count = input.count(5, "statements")?;
     let statements = (0..count)
         .map(|_| {
@@ -284,12 +314,9 @@ fn decode_write(input: &mut Input<'_>, version: u8) -> Result<WriteCommand, Deco
         _ => WriteTerms::default(),
     };
     Ok(WriteCommand {
-        namespace,
-        session,
-        ordered,
-        now_ms,
         terms,
         statements,
+        ..head
     })
 }
 

@@ -173,7 +173,18 @@ proptest! {
     }
 
     #[test]
+    fn the_planned_time_is_read_without_the_rest(command in command()) {
+        let planned = match &command {
+            Command::Write(write) => Some(write.now_ms),
+            Command::ExpireDocuments { now_ms, .. } => Some(*now_ms),
+            _ => None,
+        };
+        prop_assert_eq!(Command::planned_ms(&command.encode()), planned);
+    }
+
+    #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        drop(Command::planned_ms(&bytes));
         let _ = Command::decode(&bytes);
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bson::{Bson, RawDocument};
-use document::path::index_keys;
 use storage_engine::StorageFault;
 
 use super::{IndexVerification, Snapshot};
@@ -109,7 +108,7 @@ impl Snapshot {
         };
         let document = RawDocument::from_bytes(&bytes).ok();
         let keys = document
-            .and_then(|document| index_keys(document, &index.fields, index.sparse).ok())
+            .and_then(|document| index.keys(document).ok())
             .map_or(Vec::new(), |(keys, _)| keys);
         let called_for = keys.iter().any(|fields| fields[..] == *parts.fields);
         Ok((!called_for).then(|| {

@@ -11,8 +11,10 @@
 //! The checksum is CRC-32C over the header before it and the stored bytes. An entry is key length u32, key, value length
 //! u32, value.
 
+use super::import::ImportError;
+
 /// Version of the chunks.
-const VERSION: u8 = 2;
+pub const VERSION: u8 = 2;
 const COMPRESSED: u8 = 1;
 const LAST: u8 = 2;
 
@@ -177,10 +179,29 @@ pub(super) fn push_entry(plain: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 }
 
 /// Takes an entry off the front: key, value, rest.
-pub(super) fn split_entry(plain: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+fn split_entry(plain: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (key, rest) = split_part(plain)?;
     let (value, rest) = split_part(rest)?;
     Some((key, value, rest))
+}
+
+/// Hands each of `count` entries to `take`: key, value, and the whole entry's bytes.
+pub(super) fn each_entry(
+    count: u32,
+    plain: &[u8],
+    mut take: impl FnMut(&[u8], &[u8], &[u8]) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
+    let mut rest = plain;
+    for _ in 0..count {
+        let (key, value, after) =
+            split_entry(rest).ok_or(ImportError::Incomplete("an entry is cut off"))?;
+        take(key, value, &rest[..rest.len() - after.len()])?;
+        rest = after;
+    }
+    match rest.is_empty() {
+        true => Ok(()),
+        false => Err(ImportError::Incomplete("a chunk goes on after its entries")),
+    }
 }
 
 fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -49,6 +49,18 @@ impl Export {
         Some(Export::at(snapshot, applied))
     }
 
+    /// Exports the state as of the applied index without the members it had: for another cluster. `None` as for
+    /// [`Export::new`].
+    pub fn without_members(snapshot: Snapshot) -> Option<Export> {
+        let (term, _) = snapshot.position()?;
+        let applied = Applied {
+            index: snapshot.as_of(),
+            term,
+            membership: Vec::new(),
+        };
+        Some(Export::at(snapshot, applied))
+    }
+
     /// Exports the state as of an index whose position the caller has kept. Panics if it is another index's.
     pub fn at(snapshot: Snapshot, applied: Applied) -> Export {
         assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use storage_engine::{BulkLoad, StorageFault};
 
-use super::chunk::{self, ChunkError, Content, split_entry};
+use super::chunk::{self, ChunkError, Content, each_entry};
 use super::progress::Progress;
 use crate::catalog::encode_counts;
 use crate::command::DecodeError;
@@ -21,6 +21,9 @@ pub enum ImportError {
     /// A chunk is not one of this snapshot. Nothing of it was taken in; the import can go on with the right one.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
+    /// An entry stands after one that should follow it: chunks were exchanged.
+    #[error("the snapshot's entries are not in order")]
+    Order,
     /// The stream ended before its end mark, or goes on after it.
     #[error("the snapshot is incomplete: {0}")]
     Incomplete(&'static str),
@@ -81,7 +84,9 @@ impl SnapshotImport {
             return Err(ImportError::Incomplete("it goes on after its end mark"));
         }
         match content {
-            Content::Entries { count, plain } => self.take_entries(count, &plain),
+            Content::Entries { count, plain } => each_entry(count, &plain, |key, value, entry| {
+                self.take(key, value, entry)
+            }),
             Content::Last { entries, digest } => {
                 if entries != self.progress.entries || digest != self.progress.digest {
                     return Err(ImportError::Content {
@@ -106,21 +111,6 @@ impl SnapshotImport {
         }
         self.loader.finish(applied.index)?;
         Ok(applied)
-    }
-
-    fn take_entries(&mut self, count: u32, plain: &[u8]) -> Result<(), ImportError> {
-        let mut rest = plain;
-        for _ in 0..count {
-            let (key, value, after) =
-                split_entry(rest).ok_or(ImportError::Incomplete("an entry is cut off"))?;
-            let entry = &rest[..rest.len() - after.len()];
-            self.take(key, value, entry)?;
-            rest = after;
-        }
-        match rest.is_empty() {
-            true => Ok(()),
-            false => Err(ImportError::Incomplete("a chunk goes on after its entries")),
-        }
     }
 
     fn take(&mut self, key: &[u8], value: &[u8], entry: &[u8]) -> Result<(), ImportError> {

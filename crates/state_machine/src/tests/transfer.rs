@@ -7,7 +7,8 @@ use storage_engine::{BulkLoad, BulkLoader, LsmEngine, Options, StorageFault};
 
 use super::host::{Host, contents, create_index, insert, places, under_session, update, write};
 use crate::{
-    ChunkError, Command, Export, ImportError, Progress, SnapshotImport, StateMachine, chunk_bytes,
+    ChunkError, Command, Export, ImportError, Progress, SnapshotImport, StateMachine, Survey,
+    chunk_bytes,
 };
 
 pub fn import_into(staging: &Path, index: u64) -> SnapshotImport {
@@ -111,6 +112,50 @@ fn an_imported_state_is_the_exported_one() {
         .expect("sound");
     assert_eq!(imported.contents(), host.contents());
     imported.check();
+}
+
+#[test]
+fn a_survey_gives_the_hashes_of_the_state() {
+    let mut host = filled();
+    let other = crate::Namespace::new("atlas", "empty");
+    let create = Command::CreateCollection {
+        namespace: other.clone(),
+        options: bson::RawDocumentBuf::new(),
+    };
+    let index = host.machine.applied().index + 1;
+    host.machine
+        .apply(index, 3, &create.encode())
+        .expect("sound");
+    let snapshot = host.snapshot();
+    let export = Export::without_members(snapshot.clone()).expect("of the applied index");
+    assert!(export.applied().membership.is_empty());
+    let stream = chunks(export);
+    let mut survey = Survey::new(index);
+    for chunk in &stream {
+        assert!(!survey.is_whole());
+        survey.chunk(chunk).expect("sound");
+    }
+    let total = survey.total();
+    let found = survey.finish().expect("whole");
+    let names: Vec<_> = found.iter().map(|it| it.namespace.clone()).collect();
+    assert_eq!(names, [other, places()]);
+    for summary in &found {
+        let hash = snapshot.collection_hash(&summary.namespace);
+        assert_eq!(hash.expect("sound"), Some(summary.hash));
+        assert_eq!(
+            snapshot.counts(&summary.namespace).expect("it exists"),
+            summary.counts
+        );
+    }
+    assert_eq!(total.documents, 2001);
+    let mut exchanged = stream.clone();
+    exchanged.swap(1, 2);
+    let mut survey = Survey::new(index);
+    let outcomes: Vec<_> = exchanged.iter().map(|chunk| survey.chunk(chunk)).collect();
+    assert!(matches!(outcomes[2], Err(ImportError::Order)));
+    let mut cut = Survey::new(index);
+    cut.chunk(&stream[0]).expect("sound");
+    assert!(matches!(cut.finish(), Err(ImportError::Incomplete(_))));
 }
 
 #[test]

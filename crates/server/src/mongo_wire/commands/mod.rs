@@ -13,6 +13,7 @@ mod connection_status;
 mod count;
 mod create;
 mod create_indexes;
+mod cstore_backup;
 mod cstore_hash;
 mod cstore_member;
 mod cstore_status;
@@ -134,6 +135,9 @@ static COMMANDS: &[&Command] = &[
     &connection_status::COMMAND,
     &create::COMMAND,
     &create_indexes::COMMAND,
+    &cstore_backup::BEGIN,
+    &cstore_backup::NEXT,
+    &cstore_backup::END,
     &cstore_hash::COMMAND,
     &cstore_member::PROMOTE,
     &cstore_member::REMOVE,

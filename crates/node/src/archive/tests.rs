@@ -104,6 +104,7 @@ impl Rig {
             session: None,
             ordered: true,
             now_ms,
+            terms: Default::default(),
             statements: Vec::new(),
         });
         self.append(EntryKind::Command(Payload::from(command.encode())));

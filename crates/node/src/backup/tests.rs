@@ -18,6 +18,7 @@ fn insert(id: i32) -> Command {
         session: None,
         ordered: true,
         now_ms: 1_000 + i64::from(id),
+        terms: Default::default(),
         statements: vec![Statement {
             statement_id: 0,
             operation: Operation::Insert {

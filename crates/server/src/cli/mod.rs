@@ -39,7 +39,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Run one node
-    Serve(crate::serve::ServeArgs),
+    Serve(Box<crate::serve::ServeArgs>),
     /// Run a local cluster, one process per node
     Dev(dev::DevArgs),
     /// Show the members of a cluster and how far each has come
@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(args) => {
             dev::stop_with_parent();
-            return crate::serve::run(args);
+            return crate::serve::run(*args);
         }
         Command::Dev(args) => dev::run(args),
         Command::Status(args) => status::run(&args),

@@ -16,8 +16,8 @@ use super::failure::{Code, Failure};
 
 /// Backups under way on one node.
 const BACKUPS_MAX: usize = 4;
-/// Chunks that may be ready before they are asked for; one is about 256 KiB before it is compressed.
-const READY_CHUNKS_MAX: usize = 4;
+/// Chunks that may be ready before they are asked for; one is about 256 KiB before it is compressed, or one large document.
+const READY_CHUNKS_MAX: usize = 2;
 /// A reply holds no more than this, or one chunk.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 /// A backup that nobody has asked to go on for so long is given up.

@@ -184,7 +184,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        drop(Command::planned_ms(&bytes));
+        let _ = Command::planned_ms(&bytes);
         let _ = Command::decode(&bytes);
     }
 

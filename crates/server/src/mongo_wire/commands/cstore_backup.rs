@@ -5,7 +5,7 @@ use node::hex;
 use state_machine::{Export, Snapshot};
 
 use super::{Command, Running};
-use crate::mongo_wire::dispatch::Invocation;
+use crate::mongo_wire::dispatch::{Answer, Invocation};
 use crate::mongo_wire::document_writer::DocumentWriter;
 use crate::mongo_wire::failure::Failure;
 use crate::mongo_wire::request::Fields;
@@ -79,14 +79,20 @@ fn next<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
         let request = &invocation.request;
         let id = values::integer(request.name, request.target)?;
-        let chunks = invocation.server.backups.next(id).await?;
+        let server = invocation.server;
+        let chunks = server.backups.next(id).await?;
+        let bytes = chunks.iter().map(Vec::len).sum();
+        let reservation = Some(server.budget.reserve(bytes).await);
         let mut fields = DocumentWriter::new();
         fields.begin_array("chunks");
         for chunk in &chunks {
             fields.push_binary(chunk);
         }
         fields.end();
-        Ok(fields.into())
+        Ok(Answer {
+            reservation,
+            ..Answer::from(fields)
+        })
     })
 }
 

@@ -198,6 +198,9 @@ pub enum Input {
         /// The successor.
         to: Option<NodeId>,
     },
+    /// Whether this replica's disk is full. Others are told, and lead rather than this one; it still votes, and leads if
+    /// nobody else can.
+    DiskFull(bool),
     /// More time passed than ticks were delivered for: the host was held up and lets some go. Ends a lease; means nothing
     /// without leases.
     TicksSkipped,

@@ -72,6 +72,8 @@ pub enum Message {
     HeartbeatReply {
         /// The round of the heartbeat that is answered.
         read_round: u64,
+        /// The sender's disk is full: it takes hardly any entries, and should not lead.
+        disk_full: bool,
     },
     /// A follower asks the leader up to where it must have applied to serve reads.
     ReadIndexRequest {

@@ -35,6 +35,8 @@ pub struct PeerProgress {
     pub recently_active: bool,
     /// Ticks since it was heard from; `None`: never by this leader.
     pub heard_ticks_ago: Option<u32>,
+    /// It said last that its disk is full.
+    pub disk_full: bool,
 }
 
 /// One replica of the log: a pure function of its inputs.
@@ -55,6 +57,8 @@ pub struct Replica {
     pub(crate) applied: LogIndex,
     pub(crate) role: Role,
     pub(crate) precedence: Precedence,
+    /// As the host says.
+    pub(crate) disk_full: bool,
     /// With leases on, while this replica does not lead: ticks since it heard a leader, or since it started, whatever its
     /// role was.
     pub(crate) leader_heard_ticks: u32,
@@ -71,6 +75,7 @@ impl Hash for Replica {
         (self.released, self.applied, self.next_read_number).hash(state);
         (&self.log, &self.memberships, &self.durability).hash(state);
         (&self.role, &self.precedence, self.leader_heard_ticks).hash(state);
+        self.disk_full.hash(state);
     }
 }
 
@@ -144,6 +149,7 @@ impl Replica {
                 reads: ForwardedReads::default(),
             }),
             precedence: Precedence::default(),
+            disk_full: false,
             leader_heard_ticks: 0,
             next_read_number,
             out: Effects::default(),
@@ -220,6 +226,7 @@ impl Replica {
             Input::LogCompacted(position) => self.log_compacted(position),
             Input::TransferLeadership { to } => self.transfer_requested(to),
             Input::TicksSkipped => self.ticks_skipped(),
+            Input::DiskFull(full) => self.disk_full = full,
         }
     }
 
@@ -229,6 +236,7 @@ impl Replica {
         self.tick_precedence();
         if matches!(self.role, Role::Leader(_)) {
             self.tick_transfer();
+            self.tick_room();
             self.tick_heartbeat();
             self.tick_leadership();
         } else {
@@ -275,7 +283,12 @@ impl Replica {
     fn receive_outdated(&mut self, from: NodeId, message: &Message) {
         match message {
             Message::AppendRequest { .. } | Message::Heartbeat { .. } => {
-                self.send_now(from, Message::HeartbeatReply { read_round: 0 });
+                let disk_full = self.disk_full;
+                let reply = Message::HeartbeatReply {
+                    read_round: 0,
+                    disk_full,
+                };
+                self.send_now(from, reply);
             }
             Message::VoteRequest { .. } => {
                 self.send_now(from, Message::VoteReply { granted: false });
@@ -322,7 +335,13 @@ impl Replica {
             Message::Heartbeat { commit, read_round } => {
                 self.heartbeat_received(from, commit, read_round);
             }
-            Message::HeartbeatReply { read_round } => self.heartbeat_replied(from, read_round),
+            Message::HeartbeatReply {
+                read_round,
+                disk_full,
+            } => {
+                self.told_of_room(from, disk_full);
+                self.heartbeat_replied(from, read_round);
+            }
             Message::ReadIndexRequest { request } => self.read_index_requested(from, request),
             Message::ReadIndexReply { request, index } => self.read_index_replied(request, index),
             Message::TimeoutNow => self.timeout_now(from),
@@ -537,6 +556,7 @@ impl Replica {
                 next_index: progress.next_index(),
                 recently_active: progress.is_recently_active(&self.config),
                 heard_ticks_ago: progress.heard_ticks_ago(),
+                disk_full: progress.disk_full == Some(true),
             };
             (*id, peer)
         });

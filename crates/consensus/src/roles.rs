@@ -65,6 +65,8 @@ pub(crate) struct Leader {
     pub(crate) transfer: Option<Transfer>,
     /// Once its own removal is committed.
     pub(crate) departure: Option<Departure>,
+    /// With a full disk: ticks until a successor that has room is looked for again, after one did not take over.
+    pub(crate) room_pause: u32,
     /// For how long a better leader has been ready to take over.
     pub(crate) preferred: Option<Preferred>,
     /// With leases on.

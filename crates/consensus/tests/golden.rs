@@ -201,6 +201,10 @@ impl Script {
                 self.cluster
                     .step(words.node(1), Input::PeerDisconnected(peer));
             }
+            "disk" if ["fills", "has-room"].contains(&words.plain(2)) => {
+                let full = words.plain(2) == "fills";
+                self.cluster.step(words.node(1), Input::DiskFull(full));
+            }
             "disk" => {
                 let host = self.cluster.hosts.get_mut(&words.node(1)).expect("a node");
                 host.disk_stalled = words.plain(2) == "stalls";

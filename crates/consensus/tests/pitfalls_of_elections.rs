@@ -298,6 +298,7 @@ fn nothing_a_peer_says_panics() {
                 },
                 8 => Message::HeartbeatReply {
                     read_round: number(),
+                    disk_full: number() % 2 == 0,
                 },
                 9 => Message::ReadIndexReply {
                     request: number(),

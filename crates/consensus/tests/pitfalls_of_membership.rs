@@ -38,7 +38,15 @@ fn joint() -> Replica {
 
 fn heartbeat_reply(leader: &mut Replica, from: NodeId, read_round: u64) -> Effects {
     let term = leader.term().0;
-    receive(leader, from, term, Message::HeartbeatReply { read_round })
+    receive(
+        leader,
+        from,
+        term,
+        Message::HeartbeatReply {
+            read_round,
+            disk_full: false,
+        },
+    )
 }
 
 #[test]

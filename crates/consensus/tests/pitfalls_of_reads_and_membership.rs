@@ -31,7 +31,15 @@ fn no_read_is_served_before_the_leader_has_committed_an_entry_of_its_own_term() 
             _ => None,
         });
     let read_round = round.expect("the round starts now");
-    let effects = receive(&mut leader, TWO, 2, Message::HeartbeatReply { read_round });
+    let effects = receive(
+        &mut leader,
+        TWO,
+        2,
+        Message::HeartbeatReply {
+            read_round,
+            disk_full: false,
+        },
+    );
     assert_eq!(effects.reads_ready, [(ReadTicket(1), LogIndex(2))]);
 }
 
@@ -72,7 +80,10 @@ fn the_answer_to_an_earlier_round_confirms_no_later_one() {
         None,
         "one round is under way, the next one gathers"
     );
-    let reply = |read_round| Message::HeartbeatReply { read_round };
+    let reply = |read_round| Message::HeartbeatReply {
+        read_round,
+        disk_full: false,
+    };
     let effects = receive(&mut leader, TWO, 2, reply(first));
     assert_eq!(effects.reads_ready.len(), 1);
     let second = round_of(&effects).expect("the next round starts");

@@ -238,7 +238,10 @@ fn heartbeats_and_their_answers_never_wait_for_the_disk() {
     let effects = receive(&mut follower, TWO, 1, heartbeat);
     assert_eq!(
         effects.send_now[0].message,
-        Message::HeartbeatReply { read_round: 9 }
+        Message::HeartbeatReply {
+            read_round: 9,
+            disk_full: false
+        }
     );
 }
 

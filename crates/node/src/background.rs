@@ -101,7 +101,13 @@ impl<D: Disk> BackgroundWorker<D> {
         let log_start = self.log.bounds(GROUP.0).map(|(start, _)| start);
         let of_use = |pinned: u64| log_start.is_some_and(|start| start <= pinned);
         if !self.pins.index(to).is_some_and(of_use) {
-            self.pin(to)?;
+            match self.pin(to) {
+                Err(error) if error.is_no_room() => {
+                    self.not_sent(to);
+                    return Ok(());
+                }
+                pinned => pinned?,
+            }
         }
         let export = self.pins.export(to)?;
         match export {

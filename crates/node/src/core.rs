@@ -11,6 +11,7 @@ mod asked;
 mod awaited;
 mod log_retention;
 mod members;
+mod room;
 
 pub use members::removed_text;
 
@@ -23,6 +24,7 @@ use consensus::{
 use peer_transport::{JoinReply, PeerAddress};
 
 use awaited::Awaited;
+use room::Room;
 
 use crate::backlog::Backlog;
 use crate::events::{
@@ -70,6 +72,7 @@ pub(crate) struct Core {
     /// Reported by the apply thread.
     applied: LogIndex,
     backlog: Backlog,
+    room: Room,
     /// The index up to which the engine can be reopened without the log.
     flushed: LogIndex,
     removed: LogIndex,
@@ -116,6 +119,7 @@ impl Core {
             durable: consensus::PersistPosition(0),
             applied: flushed,
             backlog: Backlog::default(),
+            room: Room::default(),
             flushed,
             removed,
             archived: None,
@@ -177,6 +181,7 @@ impl Core {
         inputs.extend((0..ticks).map(|_| Input::Tick));
         if ticks > 0 {
             self.tick_asked(ticks, &mut inputs);
+            self.tick_room(ticks, &mut out);
             self.promote_caught_up_learner(&mut inputs);
         }
         let effects = self.replica.step_all(inputs);
@@ -234,7 +239,10 @@ impl Core {
             Event::Read { done } => self.read(done, inputs, out),
             Event::Received(envelopes) => {
                 let full = self.backlog.is_full();
-                let taken = envelopes.into_iter().filter(|it| !full || !is_work(it));
+                let room = &mut self.room;
+                let taken = envelopes
+                    .into_iter()
+                    .filter(|it| (!full || !is_work(it)) && room.takes(it));
                 inputs.extend(taken.map(Input::Receive));
             }
             Event::Heard(peer) => inputs.push(Input::PeerHeard(peer)),
@@ -284,6 +292,7 @@ impl Core {
                 self.archived = Some(index);
                 self.remove_log_prefix(out);
             }
+            Event::DiskFull { part, what } => self.said_of_room(part, what, inputs, out),
             Event::LogRemoved(position) => inputs.push(Input::LogCompacted(position)),
             Event::TransferLeadership { to } => {
                 if self.replica.role() == RoleName::Leader {
@@ -310,6 +319,10 @@ impl Core {
         if self.stopping {
             out.answers
                 .push(Box::new(move || done(ProposeOutcome::Stopping)));
+            return;
+        }
+        if let Some(refusal) = self.refusal_for_room() {
+            out.answers.push(Box::new(move || done(refusal)));
             return;
         }
         if self.replica.role() == RoleName::Leader && self.backlog.is_full_for_a_leader() {
@@ -480,7 +493,9 @@ fn answer(waiter: Waiter, outcome: ProposeOutcome, out: &mut Outputs) {
         Waiter::Change(done) => {
             let outcome = match outcome {
                 ProposeOutcome::NotLeader { leader } => MembershipOutcome::NotLeader { leader },
-                ProposeOutcome::Overloaded => MembershipOutcome::NotLeader { leader: None },
+                ProposeOutcome::Overloaded | ProposeOutcome::DiskFull { .. } => {
+                    MembershipOutcome::NotLeader { leader: None }
+                }
                 ProposeOutcome::Stopping => MembershipOutcome::Stopping,
                 ProposeOutcome::Unknown | ProposeOutcome::Applied { .. } => {
                     MembershipOutcome::Unknown

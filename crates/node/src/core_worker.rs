@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use platform::Clock;
 
 use crate::applied_waiters::AppliedWaiters;
+use crate::config::Notices;
 use crate::core::{Core, Outputs};
 use crate::error::ExitReason;
 use crate::events::{ApplyWork, BackgroundWork, Event, LogWork, SegmentWork};
@@ -100,6 +101,8 @@ pub(crate) struct CoreWorker<C: Clock> {
     pub record_damage: Box<dyn Fn(&str) + Send>,
     /// The last entry applied when it was last looked, and how often it has been the same since.
     pub idle_at: (u64, u32),
+    /// Hears when the disk fills up, and when there is room again.
+    pub notices: Notices,
     /// The members as last handed on to be written down.
     pub recorded_peers: String,
 }
@@ -264,10 +267,21 @@ impl<C: Clock> CoreWorker<C> {
         }
     }
 
+    fn tell_of_room(&self, before: Option<&str>) {
+        match (before, self.core.disk_full()) {
+            (None, Some(what)) => self.notices.say(&format!(
+                "the disk is full ({what}): this member takes no writes until there is room, and looks for it"
+            )),
+            (Some(_), None) => self.notices.say("there is room on the disk again"),
+            _ => {}
+        }
+    }
+
     fn publish(&mut self) {
         self.record_peers();
         let replica = self.core.replica();
         let old = self.board.latest();
+        self.tell_of_room(old.disk_full.as_deref());
         let membership = replica.membership().clone();
         self.peers.set_peers(self.core.peer_addresses());
         self.board.publish(NodeStatus {
@@ -280,6 +294,7 @@ impl<C: Clock> CoreWorker<C> {
             membership,
             settled: self.core.settled(),
             removed: self.core.removed(),
+            disk_full: self.core.disk_full().map(str::to_owned),
             revision: old.revision,
         });
     }

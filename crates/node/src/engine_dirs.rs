@@ -81,6 +81,43 @@ pub fn current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartError
     read_current(disk, root)
 }
 
+/// Takes the room that [`make_current`] needs; to be called before it, as it must not fail for want of it.
+pub fn prepare_current<D: Disk>(
+    disk: &D,
+    root: &Path,
+    staged: &Path,
+    index: LogIndex,
+) -> Result<(), StartError> {
+    let generation = generation_of(staged);
+    let installing = format!("{INSTALLING}{}", index.0);
+    small_file::prepare(disk, root, &installing, &installing_text(generation))?;
+    small_file::prepare(disk, root, CURRENT, &current_text(generation))
+}
+
+/// Gives back the room that [`prepare_current`] took, when nothing is to be made current.
+pub fn give_up_prepared<D: Disk>(disk: &D, root: &Path) -> Result<(), StartError> {
+    let entries = disk
+        .list(root)
+        .map_err(|source| StartError::io("list", root, source))?;
+    let current = format!("{CURRENT}.new");
+    let prepared =
+        |name: &str| name == current || name.starts_with(INSTALLING) && name.ends_with(".new");
+    for entry in entries.iter().filter(|entry| prepared(&entry.name)) {
+        remove(disk, &root.join(&entry.name))?;
+    }
+    Ok(())
+}
+
+/// Removes a file that another thread may be removing, too.
+fn remove<D: Disk>(disk: &D, path: &Path) -> Result<(), StartError> {
+    match disk.remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(StartError::io("remove", path, source))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a staged directory, which holds a snapshot as of `index`, the current generation.
 pub fn make_current<D: Disk>(
     disk: &D,
@@ -88,14 +125,24 @@ pub fn make_current<D: Disk>(
     staged: &Path,
     index: LogIndex,
 ) -> Result<(), StartError> {
-    let generation = staged
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.parse().ok())
-        .expect("a staged directory is named by `stage`");
-    let text = format!("generation={generation}\n");
-    small_file::replace(disk, root, &format!("{INSTALLING}{}", index.0), &text)?;
+    let generation = generation_of(staged);
+    let installing = format!("{INSTALLING}{}", index.0);
+    small_file::replace(disk, root, &installing, &installing_text(generation))?;
     commit(disk, root, generation)
+}
+
+fn generation_of(staged: &Path) -> u64 {
+    let name = staged.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.parse().ok())
+        .expect("a staged directory is named by `stage`")
+}
+
+fn installing_text(generation: u64) -> String {
+    format!("generation={generation}\n")
+}
+
+fn current_text(generation: u64) -> String {
+    format!("{generation}\n")
 }
 
 /// Whether the snapshot as of `index` was made current, and the log perhaps not reset to it yet.
@@ -117,9 +164,7 @@ pub fn installed<D: Disk>(disk: &D, root: &Path, index: LogIndex) -> Result<(), 
     });
     let mut any = false;
     for entry in done {
-        let path = root.join(&entry.name);
-        disk.remove_file(&path)
-            .map_err(|source| StartError::io("remove", &path, source))?;
+        remove(disk, &root.join(&entry.name))?;
         any = true;
     }
     if any {
@@ -144,5 +189,5 @@ fn read_current<D: Disk>(disk: &D, root: &Path) -> Result<Option<u64>, StartErro
 }
 
 fn commit<D: Disk>(disk: &D, root: &Path, generation: u64) -> Result<(), StartError> {
-    small_file::replace(disk, root, CURRENT, &format!("{generation}\n"))
+    small_file::replace(disk, root, CURRENT, &current_text(generation))
 }

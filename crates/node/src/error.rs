@@ -135,6 +135,12 @@ impl StartError {
         }
     }
 
+    /// Whether the disk is full, and nothing else is wrong.
+    pub(crate) fn is_no_room(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, StartError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// Names the file an I/O error happened on; a busy lock has its own message.
     pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         StartError::Io {

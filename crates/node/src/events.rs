@@ -34,6 +34,11 @@ pub enum ProposeOutcome {
     Unknown,
     /// Too much is waiting; nothing was proposed. Retry after a pause.
     Overloaded,
+    /// There is no room on this member's disk, or on those of a majority; nothing was proposed.
+    DiskFull {
+        /// Where, and what to do.
+        what: String,
+    },
     /// The node is stopping; nothing was proposed.
     Stopping,
 }
@@ -149,6 +154,11 @@ pub(crate) enum Event {
     LogRemoved(LogPosition),
     /// Everything up to here is archived, or will never be.
     Archived(LogIndex),
+    /// A part of the storage found the disk full, and says what it was about to do; `None`: it has room again.
+    DiskFull {
+        part: StoragePart,
+        what: Option<String>,
+    },
     TransferLeadership {
         /// `None`: the best one.
         to: Option<NodeId>,
@@ -165,6 +175,16 @@ pub(crate) enum Event {
     /// Something only a newer program reads has come; says what.
     NewerFormat(String),
     Stop,
+}
+
+/// What needs room on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoragePart {
+    /// The log, in a sync.
+    Log,
+    /// The log's next segment, or a reserve.
+    Segments,
+    Engine,
 }
 
 /// A snapshot that arrived whole and lies durable beside the engine.
@@ -185,6 +205,8 @@ pub(crate) enum LogWork {
     },
     /// Entries up to here are no longer needed.
     RemovePrefix(LogPosition),
+    /// The disk was full: leave to others what can be spared, and try again.
+    LookForRoom,
 }
 
 /// Work of the segments thread: files of the log are to be made ready or put away.

@@ -12,7 +12,7 @@ use consensus::{
 };
 use platform::{Disk, Entropy};
 use state_machine::StateMachine;
-use storage_engine::{Engines, LsmEngines};
+use storage_engine::{Callbacks, Engines, LsmEngines};
 use write_ahead_log::{Examination, WalError, WriteAheadLog, cut_at_damage};
 
 use crate::config::MemberContext;
@@ -257,7 +257,7 @@ impl<D: Disk> LastResort<D> {
                 let engines = engines();
                 engines
                     .verify(&directory)
-                    .and_then(|()| engines.open(&directory, Box::new(|_| {}), Box::new(|_| {})))
+                    .and_then(|()| engines.open(&directory, Callbacks::default()))
                     .and_then(StateMachine::open)
                     .map_err(|fault| fault.to_string())
             });

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use peer_transport::{JoinReply, JoinRequest, PeerAddress, TransportError};
 use platform::{Clock, Disk, Entropy};
 use state_machine::StateMachine;
-use storage_engine::{Engine, Engines};
+use storage_engine::{Callbacks, Engine, Engines};
 use write_ahead_log::WriteAheadLog;
 
 use crate::announce::seeds;
@@ -24,12 +24,12 @@ use crate::core::{Core, LogSizes};
 use crate::core_worker::{CoreWorker, Exit, Inboxes};
 use crate::engine_dirs;
 use crate::error::StartError;
-use crate::events::Event;
+use crate::events::{Event, StoragePart};
 use crate::handle::{Node, NodeParts};
 use crate::housekeeping::Housekeeping;
 use crate::identity::Identity;
 use crate::inbound::Inbound;
-use crate::log_worker::LogWorker;
+use crate::log_worker::{Held, LogWorker, RoomTeller};
 use crate::mailbox::Mailbox;
 use crate::memory::APPEND_BYTES_MAX;
 use crate::peers::{GROUP, Peers};
@@ -236,6 +236,10 @@ pub(crate) fn build<D: Disk, C: Clock>(
     );
 
     let requests = Arc::new(RwLock::new(None));
+    core.watch_room(
+        config.data_dir.display().to_string(),
+        config.log_segment_bytes,
+    );
     core.bound_log(log_sizes, config.log_retained_bytes);
     core.bound_queues(config.queues);
     core.hold_log_for(pins.positions());
@@ -268,6 +272,9 @@ pub(crate) fn build<D: Disk, C: Clock>(
         core: inboxes.core.clone(),
         peers: peers.clone(),
         gauges: gauges.clone(),
+        held: Held::default(),
+        sync_room: RoomTeller::new(StoragePart::Log, &inboxes.core),
+        segments_room: RoomTeller::new(StoragePart::Segments, &inboxes.core),
         installed: Box::new({
             let (disk, root) = (disk.clone(), engine_root.clone());
             move |index| Ok(engine_dirs::installed(&disk, &root, index)?)
@@ -351,6 +358,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         record_damage,
         idle_at: (0, 0),
         recorded_peers: String::new(),
+        notices: config.notices.clone(),
     };
     let node = Node::new(NodeParts {
         inboxes,
@@ -382,12 +390,17 @@ pub(crate) fn build<D: Disk, C: Clock>(
 
 fn engine_opener(engines: Arc<dyn Engines>, core: Arc<Mailbox<Event>>) -> OpenEngine {
     Box::new(move |directory: &Path| {
-        let (flushed, fault) = (core.clone(), core.clone());
-        engines.open(
-            directory,
-            Box::new(move |version| flushed.push(Event::Flushed(LogIndex(version)))),
-            Box::new(move |what| fault.push(Event::Fault(what.into()))),
-        )
+        let (flushed, fault, full) = (core.clone(), core.clone(), core.clone());
+        let callbacks = Callbacks {
+            on_flushed: Box::new(move |version| flushed.push(Event::Flushed(LogIndex(version)))),
+            on_fault: Box::new(move |what| fault.push(Event::Fault(what.into()))),
+            on_full: Box::new(move |what| {
+                let what = what.map(str::to_owned);
+                let part = StoragePart::Engine;
+                full.push(Event::DiskFull { part, what });
+            }),
+        };
+        engines.open(directory, callbacks)
     })
 }
 
@@ -442,6 +455,7 @@ fn initial_status(identity: &Identity, replica: &Replica) -> NodeStatus {
         membership: replica.membership().clone(),
         settled: false,
         removed: false,
+        disk_full: None,
         revision: 0,
     }
 }

@@ -140,9 +140,12 @@ impl<D: Disk> Pins<D> {
             idle_since: None,
         };
         let replaced = self.pins.insert(to, pin);
-        self.store()?;
-        drop(replaced);
-        Ok(())
+        self.store().inspect_err(|_| {
+            match replaced {
+                Some(before) => self.pins.insert(to, before),
+                None => self.pins.remove(&to),
+            };
+        })
     }
 
     /// Gives up what has been idle for too long; returns the members it was for.
@@ -155,12 +158,10 @@ impl<D: Disk> Pins<D> {
                 idle.push(*to);
             }
         }
-        let given_up: Vec<_> = idle.iter().map(|to| self.pins.remove(to)).collect();
-        if !given_up.is_empty() {
-            // The engine may drop the versions only once no restart counts on them.
-            self.store()?;
-        }
-        Ok(idle)
+        Ok(match self.remove(&idle)? {
+            true => idle,
+            false => Vec::new(),
+        })
     }
 
     /// Gives up what no stream uses and nobody needs.
@@ -168,11 +169,25 @@ impl<D: Disk> Pins<D> {
         if self.is_streaming(to) {
             return Ok(());
         }
-        let given_up = self.pins.remove(&to);
-        if given_up.is_some() {
-            self.store()?;
+        self.remove(&[to]).map(drop)
+    }
+
+    /// Gives these up. False where the disk is full: the engine may drop the versions only once no restart counts on them.
+    fn remove(&mut self, members: &[NodeId]) -> Result<bool, StartError> {
+        let given_up: Vec<_> = members
+            .iter()
+            .filter_map(|to| self.pins.remove_entry(to))
+            .collect();
+        if given_up.is_empty() {
+            return Ok(true);
         }
-        Ok(())
+        match self.store() {
+            Err(error) if error.is_no_room() => {
+                self.pins.extend(given_up);
+                Ok(false)
+            }
+            stored => stored.map(|()| true),
+        }
     }
 
     fn store(&self) -> Result<(), StartError> {

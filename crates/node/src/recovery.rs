@@ -29,8 +29,11 @@ pub(crate) fn engine_root(data_dir: &Path) -> PathBuf {
     data_dir.join("engine")
 }
 
-pub(crate) fn log_options(config: &NodeConfig) -> write_ahead_log::Options {
+pub(crate) fn log_options(config: &NodeConfig, directory: &[u8; 16]) -> write_ahead_log::Options {
+    let (first, _) = directory.split_at(8);
     write_ahead_log::Options {
+        // A directory's log is its own: the votes in it are.
+        log_id: u64::from_le_bytes(first.try_into().expect("eight bytes")),
         segment_bytes: config.log_segment_bytes,
         ..write_ahead_log::Options::default()
     }
@@ -84,7 +87,8 @@ pub(crate) fn recover<D: Disk>(
         Problem::Other(what) => broken(data_dir, what),
     })?;
     let held = BTreeMap::from([(GROUP.0, start_of(applied_at))]);
-    let (mut log, mut found) = WriteAheadLog::open_examined(found, log_options(config), &held)?;
+    let (mut log, mut found) =
+        WriteAheadLog::open_examined(found, log_options(config, &identity.directory), &held)?;
     if let Some(dropped) = &found.dropped {
         config.notices.say(&format!(
             "{}: {}; all that stood there is in the engine, so the log now begins after entry {}; the damaged files are \

@@ -260,7 +260,7 @@ fn finish<D: Disk>(disk: &D, config: &NodeConfig, repair: &Repair) -> Result<(),
     let (node_id, cluster_id) = repair.admitted.expect("only an admitted one is finished");
     let aside = data_dir.join(&repair.aside);
     move_aside(disk, data_dir, &aside, &PARTS)?;
-    begin_log(disk, config)?;
+    begin_log(disk, config, &repair.directory)?;
     let identity = Identity {
         cluster_id,
         node_id,

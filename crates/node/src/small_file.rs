@@ -30,22 +30,32 @@ pub fn read<D: Disk>(disk: &D, path: &Path) -> Result<Option<String>, StartError
     Ok(Some(String::from_utf8_lossy(&bytes[..filled]).into_owned()))
 }
 
+/// Writes what [`replace`] will write to `name.new`, so that it needs no more room then.
+pub fn prepare<D: Disk>(disk: &D, dir: &Path, name: &str, text: &str) -> Result<(), StartError> {
+    write(disk, &dir.join(format!("{name}.new")), text)
+}
+
 /// Puts `text` in the place of whatever the file held, by way of `name.new`: a crash leaves the old text or the new, and
 /// after return the new one survives a power cut.
 pub fn replace<D: Disk>(disk: &D, dir: &Path, name: &str, text: &str) -> Result<(), StartError> {
     let temporary = dir.join(format!("{name}.new"));
     let fail = |source| StartError::io("write", &temporary, source);
+    write(disk, &temporary, text)?;
+    disk.rename(&temporary, &dir.join(name)).map_err(fail)?;
+    disk.sync_dir(dir).map_err(fail)
+}
+
+fn write<D: Disk>(disk: &D, path: &Path, text: &str) -> Result<(), StartError> {
+    let fail = |source| StartError::io("write", path, source);
     let options = OpenOptions {
         create: true,
         create_new: false,
         write: true,
     };
-    let file = disk.open(&temporary, options).map_err(fail)?;
+    let file = disk.open(path, options).map_err(fail)?;
     file.set_len(text.len() as u64).map_err(fail)?;
     file.write_all_at(text.as_bytes(), 0).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    disk.rename(&temporary, &dir.join(name)).map_err(fail)?;
-    disk.sync_dir(dir).map_err(fail)
+    file.sync_all().map_err(fail)
 }
 
 /// The text with its checksum as a last line.

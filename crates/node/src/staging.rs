@@ -263,6 +263,8 @@ impl<D: Disk> Staging<D> {
                 if !keep {
                     self.received_bytes.store(0, Ordering::Relaxed);
                     *state = State::Idle;
+                    // Of what was loaded.
+                    self.upkeep.store(true, Ordering::Release);
                     self.remove(&self.engine_root.join(INCOMING))?;
                 }
                 Err(reason)
@@ -301,6 +303,14 @@ impl<D: Disk> Staging<D> {
             self.remove(&self.engine_root.join(INCOMING))?;
             return Err(reason);
         }
+        // Once it is accepted it must be installed: better it is refused here.
+        let prepared = engine_dirs::prepare_current(
+            &self.disk,
+            &self.engine_root,
+            &receiving.directory,
+            position.index,
+        );
+        prepared.map_err(|error| error.to_string())?;
         self.core.push(Event::SnapshotStaged(Staged {
             meta: receiving.meta,
             directory: receiving.directory,
@@ -337,8 +347,9 @@ impl<D: Disk> Staging<D> {
         {
             self.remove(&path)?;
         }
-        engine_dirs::stage(&self.disk, &self.engine_root).map_err(|error| error.to_string())?;
-        Ok(())
+        engine_dirs::stage(&self.disk, &self.engine_root)
+            .and_then(|_| engine_dirs::give_up_prepared(&self.disk, &self.engine_root))
+            .map_err(|error| error.to_string())
     }
 }
 

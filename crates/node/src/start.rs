@@ -12,7 +12,7 @@ use consensus::{HardState, NodeId};
 use peer_transport::{JoinReply, JoinRequest, PeerAddress, Transport};
 use platform::{Clock, Disk, Entropy};
 use storage_engine::LsmEngines;
-use write_ahead_log::{Examination, Extent, WriteAheadLog};
+use write_ahead_log::{Examination, Extent, WalError, WriteAheadLog};
 
 use crate::config::{FEATURE_LEVEL, MemberContext, NodeConfig};
 use crate::entry_codec::encode_hard_state;
@@ -179,20 +179,14 @@ pub(crate) fn identity_of<D: Disk>(
             founder: false,
         }
     };
-    begin_log(disk, config)?;
+    begin_log(disk, config, &identity.directory)?;
     identity.store(disk, &config.data_dir)?;
     Ok(identity)
 }
 
 /// A log that holds more than its first record has belonged to a member, whose identity is lost.
 fn refuse_used_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartError> {
-    let found = Examination::of(disk.clone(), &log_dir(&config.data_dir))?;
-    let fresh = Extent {
-        state: Some(encode_hard_state(&HardState::default())),
-        ..Extent::default()
-    };
-    let used = found.before().into_values().any(|group| group != fresh);
-    if used || !found.damage().is_empty() {
+    if !is_fresh_log(disk, config)? {
         return Err(StartError::Inconsistent {
             path: config.data_dir.join(identity::FILE),
             what: "it is missing, though wal/ holds a member's log".to_owned(),
@@ -201,11 +195,35 @@ fn refuse_used_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartEr
     Ok(())
 }
 
+/// Whether the log holds nothing beyond its first record.
+fn is_fresh_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<bool, StartError> {
+    let found = Examination::of(disk.clone(), &log_dir(&config.data_dir))?;
+    let fresh = Extent {
+        state: Some(encode_hard_state(&HardState::default())),
+        ..Extent::default()
+    };
+    Ok(found.damage().is_empty() && found.before().into_values().all(|group| group == fresh))
+}
+
 /// Writes the first record of the log. A directory with an identity and a log that holds nothing is then known to have
 /// lost it: votes and entries that others count on may have been in it.
-pub(crate) fn begin_log<D: Disk>(disk: &D, config: &NodeConfig) -> Result<(), StartError> {
-    let directory = log_dir(&config.data_dir);
-    let (mut log, found) = WriteAheadLog::open(disk.clone(), &directory, log_options(config))?;
+pub(crate) fn begin_log<D: Disk>(
+    disk: &D,
+    config: &NodeConfig,
+    directory: &[u8; 16],
+) -> Result<(), StartError> {
+    let options = log_options(config, directory);
+    let wal = log_dir(&config.data_dir);
+    let opened = match WriteAheadLog::open(disk.clone(), &wal, options.clone()) {
+        // Begun for an identity that a crash kept from being written.
+        Err(WalError::Foreign { .. }) if is_fresh_log(disk, config)? => {
+            disk.remove_dir_all(&wal)
+                .map_err(|source| StartError::io("remove", &wal, source))?;
+            WriteAheadLog::open(disk.clone(), &wal, options)
+        }
+        opened => opened,
+    };
+    let (mut log, found) = opened?;
     if found.groups.is_empty() {
         log.set_state(GROUP.0, &encode_hard_state(&HardState::default()))?;
         log.sync()?;

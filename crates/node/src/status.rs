@@ -30,6 +30,8 @@ pub struct NodeStatus {
     pub settled: bool,
     /// This member was removed from the cluster; all it can do is to stop.
     pub removed: bool,
+    /// What found no room, while this member's disk is full.
+    pub disk_full: Option<String>,
     /// Grows by one with every change of this record.
     pub revision: u64,
 }
@@ -148,6 +150,7 @@ mod tests {
             membership: crate::entry_codec::empty_membership(),
             settled: true,
             removed: false,
+            disk_full: None,
             revision: 0,
         }
     }

@@ -669,13 +669,13 @@ fn a_joiner_that_never_heard_of_its_cluster_finds_it_from_another_address() {
     else {
         panic!("{reply:?}");
     };
-    crate::start::begin_log(&OsDisk, &old).expect("writable");
     let identity = Identity {
         cluster_id,
         node_id,
         directory,
         founder: false,
     };
+    crate::start::begin_log(&OsDisk, &old, &directory).expect("writable");
     identity.store(&OsDisk, data_dir).expect("writable");
     let moved = start(config(data_dir, &join)).expect("starts");
     let votes = founder.wait_until(PATIENCE, |status| status.membership.voters.len() == 2);

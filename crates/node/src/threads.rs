@@ -10,7 +10,8 @@ use platform::{Clock, Disk};
 use crate::apply_worker::ApplySide;
 use crate::core_worker::CoreWorker;
 use crate::error::Fault;
-use crate::events::Event;
+use crate::events::{Event, StoragePart};
+use crate::log_worker::RoomTeller;
 use crate::mailbox::Mailbox;
 use crate::parts::Workers;
 
@@ -79,6 +80,7 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
     let core_inbox = inboxes.core.clone();
     let keeper = log.log.keeper();
     let segments = inboxes.segments.clone();
+    let mut segments_room = RoomTeller::new(StoragePart::Segments, &inboxes.core);
     let mut threads = vec![
         spawn_worker("log", inboxes.log, core_inbox.clone(), move |work| {
             log.round_beside(work, &segments)
@@ -89,7 +91,8 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
             core_inbox.clone(),
             move |work| {
                 work.clear();
-                while keeper.step()? {}
+                // While the disk is full it is asked to again.
+                while segments_room.passed(keeper.step())? == Some(true) {}
                 Ok(())
             },
         )?,

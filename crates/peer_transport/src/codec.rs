@@ -236,9 +236,13 @@ fn message_to_wire(message: Message) -> wire::Message {
             commit: commit.0,
             read_round,
         }),
-        Message::HeartbeatReply { read_round } => {
-            wire::Message::HeartbeatReply(wire::HeartbeatReply { read_round })
-        }
+        Message::HeartbeatReply {
+            read_round,
+            disk_full,
+        } => wire::Message::HeartbeatReply(wire::HeartbeatReply {
+            read_round,
+            disk_full,
+        }),
         Message::ReadIndexRequest { request } => {
             wire::Message::ReadIndexRequest(wire::ReadIndexRequest { request })
         }
@@ -305,6 +309,7 @@ fn message_from_wire(message: wire::Message) -> Result<Message, FrameError> {
         },
         wire::Message::HeartbeatReply(reply) => Message::HeartbeatReply {
             read_round: reply.read_round,
+            disk_full: reply.disk_full,
         },
         wire::Message::ReadIndexRequest(request) => Message::ReadIndexRequest {
             request: request.request,

@@ -226,6 +226,8 @@ pub struct Heartbeat {
 pub struct HeartbeatReply {
     #[prost(uint64, tag = "1")]
     pub read_round: u64,
+    #[prost(bool, tag = "2")]
+    pub disk_full: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -66,6 +66,7 @@ struct State {
     /// How long operations took that nobody has asked about.
     delay: Duration,
     capacity_bytes: Option<u64>,
+    read_only: bool,
     syncs: u64,
 }
 
@@ -90,6 +91,7 @@ impl SimulatedDisk {
                 costs: DiskCosts::default(),
                 delay: Duration::ZERO,
                 capacity_bytes: None,
+                read_only: false,
                 syncs: 0,
             })),
         }
@@ -204,7 +206,11 @@ impl Disk for SimulatedDisk {
     type Lock = SimulatedLock;
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.state()
+        let mut state = self.state();
+        if !state.directories.contains(path) {
+            state.check_writable()?;
+        }
+        state
             .directories
             .extend(path.ancestors().map(Path::to_path_buf));
         Ok(())
@@ -212,10 +218,14 @@ impl Disk for SimulatedDisk {
 
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<SimulatedFile> {
         let mut state = self.state();
+        if options.write {
+            state.check_writable()?;
+        }
         let inode = match state.names.get(path).copied() {
             Some(_) if options.create_new => return Err(io::ErrorKind::AlreadyExists.into()),
             Some(inode) => inode,
             None if options.create || options.create_new => {
+                state.check_writable()?;
                 let parent = path.parent().unwrap_or(Path::new(""));
                 if !state.directories.contains(parent) {
                     return Err(io::ErrorKind::NotFound.into());
@@ -271,6 +281,7 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.check_writable()?;
         if state.directories.contains(from) {
             state.rename_directory(from, to);
             return Ok(());
@@ -285,6 +296,7 @@ impl Disk for SimulatedDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.check_writable()?;
         state.named(path)?;
         state.change_names(vec![(path.to_path_buf(), None)]);
         Ok(())
@@ -292,6 +304,7 @@ impl Disk for SimulatedDisk {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.check_writable()?;
         let inside: Vec<_> = state
             .names
             .keys()
@@ -329,6 +342,8 @@ impl Disk for SimulatedDisk {
 
     fn lock(&self, path: &Path) -> io::Result<SimulatedLock> {
         let mut state = self.state();
+        // It is opened for writing.
+        state.check_writable()?;
         if !state.locks.insert(path.to_path_buf()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -388,6 +403,7 @@ impl DiskFile for SimulatedFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         self.with(|state, inode| {
+            state.check_writable()?;
             state.delay += state.costs.write;
             let old = state.inodes.entry(inode).or_default().seen.len();
             let fits = state.part_of_write_that_fits(offset, bytes.len(), old);
@@ -435,9 +451,10 @@ impl DiskFile for SimulatedFile {
         }
         let more = usize::try_from(len - old).map_err(|_| io::ErrorKind::InvalidInput)?;
         self.with(|state, inode| {
+            state.check_writable()?;
             // The file system reserves the space before it writes: all of it or nothing.
             let at = usize::try_from(old).map_err(|_| io::ErrorKind::InvalidInput)?;
-            if state.part_of_write_that_fits(at, more, at) < more {
+            if !state.has_room_for(more as u64) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.delay += state.costs.write;

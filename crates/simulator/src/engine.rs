@@ -12,8 +12,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use platform::{Disk, SimulatedDisk};
 use storage_engine::{
-    Batch, BulkLoad, Engine, EngineStats, Engines, OnFault, OnFlushed, RangeIterator, Slice,
-    StorageFault, Version,
+    Batch, BulkLoad, Callbacks, Engine, EngineStats, Engines, RangeIterator, Slice, StorageFault,
+    Version,
 };
 
 /// What an entry costs beside its bytes.
@@ -43,7 +43,9 @@ struct Content {
     flushes: u64,
     /// Reads of keys whose hash ends with this fail: the block they are in is damaged.
     damaged: Option<u64>,
-    callbacks: Option<Arc<(OnFlushed, OnFault)>>,
+    callbacks: Option<Arc<Callbacks>>,
+    /// The last flush found no room.
+    full: bool,
 }
 
 impl SimulatedEngines {
@@ -72,24 +74,32 @@ impl SimulatedEngines {
         engines.iter().filter_map(waiting).collect()
     }
 
-    /// The oldest sealed part of an engine becomes durable. Returns whether there was one.
+    /// The oldest sealed part of an engine becomes durable, unless there is no room for it. Returns whether one did.
     pub fn flush(&self, dir: &Path) -> bool {
         let Some(content) = self.engines.lock().get(dir).cloned() else {
             return false;
         };
-        let (version, callbacks) = {
+        let has_room = self.disk.has_room_for(self.memtable_bytes);
+        let (flushed, changed, callbacks) = {
             let mut content = content.lock();
-            let Some(version) = content.sealed.pop_front() else {
-                return false;
-            };
-            content.durable_version = Some(version);
-            content.flushes += 1;
-            (version, content.callbacks.clone())
+            let flushed = content.sealed.pop_front_if(|_| has_room);
+            if let Some(version) = flushed {
+                content.durable_version = Some(version);
+                content.flushes += 1;
+            }
+            let full = !has_room && !content.sealed.is_empty();
+            let changed = std::mem::replace(&mut content.full, full) != full;
+            (flushed, changed.then_some(full), content.callbacks.clone())
         };
         if let Some(callbacks) = callbacks {
-            (callbacks.0)(version);
+            if let Some(full) = changed {
+                (callbacks.on_full)(full.then_some("a flush found no room"));
+            }
+            if let Some(version) = flushed {
+                (callbacks.on_flushed)(version);
+            }
         }
-        true
+        flushed.is_some()
     }
 
     /// From now on one in 16 keys of every engine cannot be read; `which` chooses them.
@@ -120,12 +130,7 @@ impl SimulatedEngines {
 }
 
 impl Engines for SimulatedEngines {
-    fn open(
-        &self,
-        dir: &Path,
-        on_flushed: OnFlushed,
-        on_fault: OnFault,
-    ) -> Result<Arc<dyn Engine>, StorageFault> {
+    fn open(&self, dir: &Path, callbacks: Callbacks) -> Result<Arc<dyn Engine>, StorageFault> {
         let content = self.content(dir)?;
         if content.lock().damaged.is_some() {
             return Err(StorageFault::Damaged {
@@ -134,8 +139,9 @@ impl Engines for SimulatedEngines {
                 detail: "a table whose checksum is wrong".to_owned(),
             });
         }
-        content.lock().callbacks = Some(Arc::new((on_flushed, on_fault)));
+        content.lock().callbacks = Some(Arc::new(callbacks));
         Ok(Arc::new(SimulatedEngine {
+            disk: self.disk.clone(),
             dir: dir.to_owned(),
             memtable_bytes_max: self.memtable_bytes,
             content,
@@ -195,6 +201,7 @@ impl BulkLoad for SimulatedLoad {
 
 /// An open engine.
 struct SimulatedEngine {
+    disk: SimulatedDisk,
     dir: PathBuf,
     memtable_bytes_max: u64,
     content: Arc<Mutex<Content>>,
@@ -211,6 +218,7 @@ impl Content {
         self.memtable_bytes = 0;
         self.sealed.clear();
         self.callbacks = None;
+        self.full = false;
     }
 
     fn check(&self, dir: &Path, action: &'static str, key: &[u8]) -> Result<(), StorageFault> {
@@ -309,6 +317,11 @@ impl Engine for SimulatedEngine {
 
     fn flush_all(&self) -> Result<(), StorageFault> {
         self.rotate();
+        if !self.disk.has_room_for(self.memtable_bytes_max) {
+            return Err(StorageFault::NoRoom {
+                what: "a flush found no room".to_owned(),
+            });
+        }
         let mut content = self.content.lock();
         if let Some(last) = content.sealed.back().copied() {
             content.durable_version = Some(last);

@@ -30,7 +30,7 @@ pub enum Fault {
     FailedSync,
     /// Syncs take long.
     Stall,
-    /// The disk fills up.
+    /// The disk fills up: the process stays, and goes on when there is room.
     DiskFull,
     /// SIGSTOP, then SIGCONT.
     Pause,
@@ -351,7 +351,10 @@ impl Injector {
             Fault::Kill => world.die(at, Death::Killed)?,
             Fault::PowerLoss => world.die(at, Death::PowerLost)?,
             Fault::CrashInSync => machine.disk.crash_in_sync(),
-            Fault::FailedSync => machine.disk.fail_sync_after(self.random.below(4)),
+            Fault::FailedSync => {
+                machine.disk.fail_sync_after(self.random.below(4));
+                world.hosts[at].sync_may_fail = true;
+            }
             Fault::Stall => world.hosts[at].stalled_until = world.now + length,
             Fault::DiskFull => {
                 let used = machine.disk.used_bytes();

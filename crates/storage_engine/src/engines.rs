@@ -10,19 +10,38 @@ pub type OnFlushed = Box<dyn Fn(Version) + Send + Sync>;
 /// Called once, if flush or compaction fails.
 pub type OnFault = Box<dyn Fn(StorageFault) + Send + Sync>;
 
+/// Called when a flush finds the disk full, with what is to be told, and with `None` once one has succeeded again.
+pub type OnFull = Box<dyn Fn(Option<&str>) + Send + Sync>;
+
+/// What an engine tells of itself while it is open.
+pub struct Callbacks {
+    /// Of each flush.
+    pub on_flushed: OnFlushed,
+    /// Of the fault that ends it.
+    pub on_fault: OnFault,
+    /// Of a full disk.
+    pub on_full: OnFull,
+}
+
+impl Default for Callbacks {
+    /// Nobody listens.
+    fn default() -> Self {
+        Callbacks {
+            on_flushed: Box::new(|_| {}),
+            on_fault: Box::new(|_| {}),
+            on_full: Box::new(|_| {}),
+        }
+    }
+}
+
 /// Opens and builds engines, each known by its directory.
 pub trait Engines: Send + Sync + 'static {
     /// Opens the engine in `dir`, an empty one if there is none.
-    fn open(
-        &self,
-        dir: &Path,
-        on_flushed: OnFlushed,
-        on_fault: OnFault,
-    ) -> Result<Arc<dyn Engine>, StorageFault>;
+    fn open(&self, dir: &Path, callbacks: Callbacks) -> Result<Arc<dyn Engine>, StorageFault>;
 
     /// Opens the engine in `dir` to read what is durable in it.
     fn open_to_read(&self, dir: &Path) -> Result<Arc<dyn Engine>, StorageFault> {
-        self.open(dir, Box::new(|_| {}), Box::new(|_| {}))
+        self.open(dir, Callbacks::default())
     }
 
     /// Starts building an engine in `dir`, which must be absent or empty.
@@ -51,17 +70,13 @@ pub struct LsmEngines {
 }
 
 impl Engines for LsmEngines {
-    fn open(
-        &self,
-        dir: &Path,
-        on_flushed: OnFlushed,
-        on_fault: OnFault,
-    ) -> Result<Arc<dyn Engine>, StorageFault> {
+    fn open(&self, dir: &Path, callbacks: Callbacks) -> Result<Arc<dyn Engine>, StorageFault> {
         let options = Options {
             memtable_bytes: self.memtable_bytes,
             cache_bytes: self.cache_bytes,
-            on_flushed,
-            on_fault,
+            on_flushed: callbacks.on_flushed,
+            on_fault: callbacks.on_fault,
+            on_full: callbacks.on_full,
             ..Options::default()
         };
         Ok(LsmEngine::open(dir, options)?)

@@ -28,6 +28,12 @@ pub enum StorageFault {
         /// What was found.
         detail: String,
     },
+    /// The disk is full. Nothing is lost, and it is tried again.
+    #[error("{what}")]
+    NoRoom {
+        /// What was tried, where, and the operating system's answer.
+        what: String,
+    },
     /// An earlier fault stopped the engine.
     #[error("storage engine in {} stopped after an earlier fault: {first}", dir.display())]
     Stopped {
@@ -50,6 +56,11 @@ impl StorageFault {
     /// Whether what was written cannot be read back: to be repaired from a copy, not by trying again.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
+    }
+
+    /// Whether the disk is full, and nothing else is wrong.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::NoRoom { .. })
     }
 
     /// Adds the file that `find` finds, if this is damage.
@@ -82,6 +93,7 @@ impl StorageFault {
                 action,
                 detail: detail.clone(),
             },
+            Self::NoRoom { what } => Self::NoRoom { what: what.clone() },
             Self::Stopped { dir, first } => Self::Stopped {
                 dir: dir.clone(),
                 first: first.clone(),

@@ -21,7 +21,7 @@ mod memory;
 
 pub use bulk_loader::BulkLoader;
 pub use engine::{Batch, Engine, EngineStats, RangeIterator, Version};
-pub use engines::{BulkLoad, Engines, LsmEngines, OnFault, OnFlushed};
+pub use engines::{BulkLoad, Callbacks, Engines, LsmEngines, OnFault, OnFlushed, OnFull};
 pub use fault::StorageFault;
 pub use integrity::{Verified, verify};
 pub use lsm::{LsmEngine, Options};

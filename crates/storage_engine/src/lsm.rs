@@ -29,15 +29,17 @@ use crate::fault::FaultContext;
 use crate::integrity;
 use crate::lsm::compaction::{Gate, GateFilter};
 use crate::lsm::garbage::Garbage;
-use crate::lsm::maintenance::Maintenance;
+use crate::lsm::maintenance::{Maintenance, Unflushed};
+use crate::lsm::room::TableFiles;
 use crate::lsm::scan::{MergeScan, is_void};
 use crate::lsm::view::{Memtables, View, Views};
-use crate::{Slice, StorageFault};
+use crate::{OnFull, Slice, StorageFault};
 
 pub(crate) mod compaction;
 pub(crate) mod garbage;
 pub(crate) mod maintenance;
 pub(crate) mod pace;
+pub(crate) mod room;
 pub(crate) mod scan;
 pub(crate) mod view;
 
@@ -63,6 +65,9 @@ pub struct Options {
     /// Called once, at the first fault: of a read, a flush, a compaction, or of the verification of all tables that
     /// follows each start. Nothing becomes durable after that.
     pub on_fault: Box<dyn Fn(StorageFault) + Send + Sync>,
+    /// Called when a flush finds the disk full, and with `None` once one has succeeded again. Nothing is lost meanwhile, but
+    /// memtables gather.
+    pub on_full: OnFull,
 }
 
 impl Default for Options {
@@ -75,6 +80,7 @@ impl Default for Options {
             read_only: false,
             on_flushed: Box::new(|_| {}),
             on_fault: Box::new(|_| {}),
+            on_full: Box::new(|_| {}),
         }
     }
 }
@@ -97,6 +103,7 @@ pub(crate) struct Shared {
     pub maintenance: Maintenance,
     pub gate: Arc<Gate>,
     pub garbage: Mutex<Garbage>,
+    pub table_files: TableFiles,
     pub options: Options,
     /// The damaged file, once looked for.
     pub located: OnceLock<Option<String>>,
@@ -160,6 +167,7 @@ impl LsmEngine {
             maintenance: Maintenance::default(),
             gate,
             garbage: Mutex::default(),
+            table_files: TableFiles::default(),
             options,
             located: OnceLock::new(),
             writer: Mutex::new(Writer {
@@ -168,6 +176,7 @@ impl LsmEngine {
             }),
         });
         shared.gate.serve(&shared);
+        room::note_listed(&shared);
         let threads = match shared.options.read_only {
             true => Vec::new(),
             false => maintenance::start(&shared).map_err(|e| context.io("start threads", e))?,
@@ -315,10 +324,11 @@ impl Engine for LsmEngine {
             .wait_flushed(|| views.current().sealed.is_empty())
         {
             None => Ok(()),
-            Some(first) => Err(StorageFault::Stopped {
+            Some(Unflushed::Fault(first)) => Err(StorageFault::Stopped {
                 dir: self.shared.dir.clone(),
                 first,
             }),
+            Some(Unflushed::NoRoom(what)) => Err(StorageFault::NoRoom { what }),
         }
     }
 

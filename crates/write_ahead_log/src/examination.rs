@@ -64,6 +64,8 @@ pub struct Examination<D: Disk> {
     /// A file in waiting, or torn in its first write.
     pub(crate) waiting: Option<Segment<D::File>>,
     pub(crate) next_batch: u64,
+    /// What the segments say which log they belong to; `None` while there are none.
+    pub(crate) log_id: Option<u64>,
     /// Where the next batch goes, and the last good one: offset and length.
     pub(crate) offset: usize,
     pub(crate) last_batch: (usize, usize),
@@ -154,6 +156,8 @@ struct Replay {
     damage: Vec<Damage>,
     /// What stood before the first damage.
     before: Option<Groups>,
+    /// The log that the first segment says it belongs to.
+    log_id: Option<u64>,
 }
 
 impl Replay {
@@ -181,6 +185,15 @@ impl Replay {
                 found: header.version,
                 known: FORMAT_VERSION,
             });
+        }
+        let log_id = *self.log_id.get_or_insert(header.log_id);
+        if header.log_id != log_id {
+            let what = format!(
+                "the segment belongs to another log ({:016x}, not {log_id:016x})",
+                header.log_id
+            );
+            self.damaged(segment.damage(0, what));
+            return Ok(());
         }
         self.check_follows(&header, previous);
         self.offset = SEGMENT_HEADER_BYTES;
@@ -325,6 +338,7 @@ fn conclude<D: Disk>(
         tail,
         waiting,
         next_batch: replay.next_batch.unwrap_or(FIRST_BATCH),
+        log_id: replay.log_id,
         offset: replay.offset,
         last_batch: replay.last_batch,
     }

@@ -62,6 +62,8 @@ pub(crate) struct SegmentHeader {
     pub sequence: u64,
     /// Number of its first batch.
     pub first_batch: u64,
+    /// The log it belongs to; 0 where that was not written down yet.
+    pub log_id: u64,
 }
 
 impl SegmentHeader {
@@ -71,6 +73,7 @@ impl SegmentHeader {
         put(&mut bytes, 8, &self.version.to_le_bytes());
         put(&mut bytes, 16, &self.sequence.to_le_bytes());
         put(&mut bytes, 24, &self.first_batch.to_le_bytes());
+        put(&mut bytes, 32, &self.log_id.to_le_bytes());
         let checksum = Seed::of(self.sequence).checksum([&bytes[..12], &bytes[16..]]);
         put(&mut bytes, 12, &checksum.to_le_bytes());
         bytes
@@ -87,6 +90,7 @@ impl SegmentHeader {
             version: u32_at(bytes, 8),
             sequence,
             first_batch: u64_at(bytes, 24),
+            log_id: u64_at(bytes, 32),
         })
     }
 }

@@ -6,13 +6,14 @@
 //! The desk is where writer and keeper leave each other work; its lock is never held during I/O, that of the stock is.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use platform::Disk;
 
 use crate::reader::SegmentFile;
-use crate::segment::{Prepared, Stock};
+use crate::segment::{Prepared, Stock, extend, path};
 use crate::{Options, WalError};
 
 /// The keeper of a log's segment files, for one thread beside the writer's.
@@ -22,6 +23,7 @@ pub struct Keeper<D: Disk> {
 
 /// Segment files without records, shared by writer and keeper.
 pub(crate) struct Store<D: Disk> {
+    dir: PathBuf,
     desk: Mutex<Desk<D>>,
     stock: Mutex<Stock<D>>,
 }
@@ -29,6 +31,9 @@ pub(crate) struct Store<D: Disk> {
 struct Desk<D: Disk> {
     /// The segment to be made next, once the writer wants it ahead.
     wanted: Option<u64>,
+    /// The writer wants a spare besides.
+    reserve_wanted: bool,
+    has_reserve: bool,
     prepared: Option<Prepared<D::File>>,
     /// Oldest first.
     freed: VecDeque<(u64, SegmentFile)>,
@@ -41,7 +46,8 @@ impl<D: Disk> Keeper<D> {
         Self { store }
     }
 
-    /// Does one short step of what there is to do; true if there is more.
+    /// Does one short step of what there is to do; true if there is more. [`WalError::NoRoom`]: the disk is full, and there
+    /// is room for a segment at least; to be tried again later.
     pub fn step(&self) -> Result<bool, WalError> {
         self.store.step()
     }
@@ -58,11 +64,14 @@ impl<D: Disk> Store<D> {
         let stock = Stock::open(disk, dir, options)?;
         let desk = Desk {
             wanted: None,
+            reserve_wanted: false,
+            has_reserve: stock.has_reserve(),
             prepared,
             freed: VecDeque::new(),
             spare_bytes: stock.bytes(),
         };
         Ok(Arc::new(Self {
+            dir: dir.to_path_buf(),
             desk: Mutex::new(desk),
             stock: Mutex::new(stock),
         }))
@@ -81,10 +90,24 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Asks for a spare, for when no more can be made.
+    pub fn want_reserve(&self) {
+        self.desk.lock().reserve_wanted = true;
+    }
+
     /// Whether there is something to do.
     pub fn has_work(&self) -> bool {
         let desk = self.desk.lock();
-        desk.wanted.is_some() || !desk.freed.is_empty()
+        let lacks_reserve = desk.reserve_wanted && !desk.has_reserve;
+        desk.wanted.is_some() || !desk.freed.is_empty() || lacks_reserve
+    }
+
+    /// Deletes the spares beyond the reserve.
+    pub fn give_back(&self) -> Result<(), WalError> {
+        let mut stock = self.stock.lock();
+        stock.give_back()?;
+        self.desk.lock().spare_bytes = stock.bytes();
+        Ok(())
     }
 
     /// Bytes on disk of segments that hold nothing, or nothing that is needed.
@@ -106,7 +129,7 @@ impl<D: Disk> Store<D> {
 
     /// What the writer may be waiting for goes first; a freed segment before it only if it can become that one.
     fn step_with(&self, stock: &mut Stock<D>) -> Result<(), WalError> {
-        let (wanted, freed) = {
+        let (wanted, freed, reserve_wanted) = {
             let mut desk = self.desk.lock();
             let put_away = desk.wanted.is_none() || !stock.has_spare();
             let freed = if put_away {
@@ -114,7 +137,7 @@ impl<D: Disk> Store<D> {
             } else {
                 None
             };
-            (desk.wanted, freed)
+            (desk.wanted, freed, desk.reserve_wanted)
         };
         let mut made = None;
         if let Some((sequence, mut segment)) = freed {
@@ -123,9 +146,12 @@ impl<D: Disk> Store<D> {
             stock.put_freed(sequence, segment.len, reusable)?;
         } else if let Some(sequence) = wanted {
             made = stock.step(sequence)?;
+        } else if reserve_wanted {
+            stock.step_reserve()?;
         }
         let mut desk = self.desk.lock();
         desk.spare_bytes = stock.bytes();
+        desk.has_reserve = stock.has_reserve();
         if made.is_some() {
             desk.prepared = made;
             desk.wanted = None;
@@ -141,7 +167,14 @@ impl<D: Disk> Store<D> {
         };
         assert_eq!(prepared.sequence, sequence, "segments are used in order");
         if prepared.len < bytes {
-            self.stock.lock().extend(&mut prepared, bytes)?;
+            let path = path(&self.dir, sequence);
+            let extended = extend(&*prepared.file, &path, bytes);
+            if let Err(error) = extended {
+                // There may be room for it later.
+                self.desk.lock().prepared = Some(prepared);
+                return Err(error);
+            }
+            prepared.len = bytes;
         }
         Ok(prepared)
     }

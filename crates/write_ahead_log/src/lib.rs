@@ -18,7 +18,9 @@
 //! is missing before them is held elsewhere by the caller, [`WriteAheadLog::open_examined`] drops the rest.
 //!
 //! **Failures.** After a failed write or sync the handle refuses further use: the kernel may have dropped the
-//! pages though it shows them. Recovery writes the last batch again before anything builds on it.
+//! pages though it shows them. Recovery writes the last batch again before anything builds on it. The exception is a full
+//! disk ([`WalError::NoRoom`]): what is buffered stays buffered, and the call can be repeated. As segments are written ahead
+//! it is met when the next one is prepared; [`WriteAheadLog::housekeep`] then has a whole segment in reserve.
 //!
 //! `docs/file_format.md` gives the bytes. This crate knows nothing of Raft.
 
@@ -53,6 +55,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Longest payload accepted.
     pub record_bytes_max: usize,
+    /// What a new log is known by, so that another's is not taken for it. 0: nothing, and any log is opened.
+    pub log_id: u64,
 }
 
 impl Default for Options {
@@ -60,6 +64,7 @@ impl Default for Options {
         Self {
             segment_bytes: 16 << 20,
             record_bytes_max: 64 << 20,
+            log_id: 0,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Segment files: their names, and the stock of files written ahead of need.
 //!
 //! Names in `wal/`: `<sequence>.wal` holds records, or is the next segment in waiting (its header is not yet
-//! valid for its name); `spare-<sequence>.wal` was freed and waits for reuse; `prepare.tmp` is being zeroed;
-//! `damaged-<sequence>.wal` was damaged and is kept for whoever wants to look at it.
+//! valid for its name); `spare-<sequence>.wal` was freed and waits for reuse, `spare-reserve.wal` was made for when the
+//! disk is full; `prepare.tmp` is being zeroed; `damaged-<sequence>.wal` was damaged and is kept for whoever wants to look
+//! at it.
+//!
+//! A disk that is full ([`WalError::NoRoom`]) is met here, and what failed can be tried again: nothing that holds records
+//! was touched.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +21,11 @@ const DAMAGED_PREFIX: &str = "damaged-";
 const SUFFIX: &str = ".wal";
 /// Freed segments kept for reuse; more are deleted.
 const SPARES_MAX: usize = 4;
+/// Segments kept on disk beside the next one. When no more can be made, this much and the rest of the segment in use is
+/// what a node with a full disk has for what was under way, and for its votes: of those one of 16 MiB takes 100,000.
+const RESERVE_SEGMENTS: usize = 1;
+/// The name of a reserve that was not used before.
+const RESERVE: &str = "spare-reserve.wal";
 /// Zeros written by one step of preparation, so that a step stays short.
 const STEP_BYTES: u64 = 1 << 20;
 /// The first segment of a log; each further one is four times as long, up to the configured length.
@@ -56,8 +65,8 @@ pub(crate) struct Stock<D: Disk> {
     disk: D,
     dir: PathBuf,
     segment_bytes: u64,
-    /// The file being zeroed, and its intended length.
-    preparing: Option<(D::File, u64)>,
+    /// The file being zeroed.
+    preparing: Option<D::File>,
     spares: Vec<PathBuf>,
 }
 
@@ -94,43 +103,91 @@ impl<D: Disk> Stock<D> {
         self.spares.len() as u64 * self.segment_bytes
     }
 
+    /// Whether there is a segment for when no more can be made.
+    pub fn has_reserve(&self) -> bool {
+        self.spares.len() >= RESERVE_SEGMENTS
+    }
+
     /// Does a short step towards the segment `sequence`; the segment, once it is ready.
     pub fn step(&mut self, sequence: u64) -> Result<Option<Prepared<D::File>>, WalError> {
-        if let Some(spare) = self.spares.pop() {
-            return self.name(&spare, sequence).map(Some);
+        if let Some(spare) = self.spares.last().cloned() {
+            let prepared = self.name(&spare, sequence)?;
+            self.spares.pop();
+            return Ok(Some(prepared));
         }
+        let doublings = 2 * sequence.saturating_sub(1).min(16);
+        let len = (FIRST_SEGMENT_BYTES << doublings).min(self.segment_bytes);
+        match self.zero(len)? {
+            Some(zeroed) => self.name(&zeroed, sequence).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Does a short step towards a reserve, if there is none.
+    pub fn step_reserve(&mut self) -> Result<(), WalError> {
+        if self.has_reserve() {
+            return Ok(());
+        }
+        let Some(zeroed) = self.zero(self.segment_bytes)? else {
+            return Ok(());
+        };
+        let spare = self.dir.join(RESERVE);
+        self.disk
+            .rename(&zeroed, &spare)
+            .map_err(WalError::room("rename", &zeroed))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(WalError::io("sync", &self.dir))?;
+        self.spares.push(spare);
+        Ok(())
+    }
+
+    /// Deletes the spares beyond the reserve: somebody else on this disk needs the room.
+    pub fn give_back(&mut self) -> Result<(), WalError> {
+        if self.spares.len() <= RESERVE_SEGMENTS {
+            return Ok(());
+        }
+        for spare in self.spares.drain(RESERVE_SEGMENTS..) {
+            self.disk
+                .remove_file(&spare)
+                .map_err(WalError::io("remove", &spare))?;
+        }
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(WalError::io("sync", &self.dir))
+    }
+
+    /// Writes some more zeros to the file in preparation; its path once it is at least `len` bytes long.
+    fn zero(&mut self, len: u64) -> Result<Option<PathBuf>, WalError> {
         let temporary = self.dir.join(PREPARING);
-        let (file, len) = match self.preparing.take() {
-            Some(preparing) => preparing,
+        let file = match self.preparing.take() {
+            Some(file) => file,
             None => {
                 let create = OpenOptions {
                     create: true,
                     ..READ_WRITE
                 };
                 let file = self.disk.open(&temporary, create);
-                let doublings = 2 * sequence.saturating_sub(1).min(16);
-                let len = (FIRST_SEGMENT_BYTES << doublings).min(self.segment_bytes);
-                (file.map_err(WalError::io("create", &temporary))?, len)
+                file.map_err(WalError::room("create", &temporary))?
             }
         };
         let written = file.len().map_err(WalError::io("measure", &temporary))?;
         let next = (written + STEP_BYTES).min(len);
         file.allocate(next)
-            .map_err(WalError::io("extend", &temporary))?;
+            .map_err(WalError::room("extend", &temporary))?;
         file.sync_all().map_err(WalError::io("sync", &temporary))?;
         if next < len {
-            self.preparing = Some((file, len));
+            self.preparing = Some(file);
             return Ok(None);
         }
-        drop(file);
-        self.name(&temporary, sequence).map(Some)
+        Ok(Some(temporary))
     }
 
     fn name(&mut self, from: &Path, sequence: u64) -> Result<Prepared<D::File>, WalError> {
         let path = path(&self.dir, sequence);
         self.disk
             .rename(from, &path)
-            .map_err(WalError::io("rename", from))?;
+            .map_err(WalError::room("rename", from))?;
         self.disk
             .sync_dir(&self.dir)
             .map_err(WalError::io("sync", &self.dir))?;
@@ -144,21 +201,6 @@ impl<D: Disk> Stock<D> {
             file: Arc::new(file),
             len,
         })
-    }
-
-    /// Makes a segment at least `bytes` long.
-    pub fn extend(&self, prepared: &mut Prepared<D::File>, bytes: u64) -> Result<(), WalError> {
-        let path = path(&self.dir, prepared.sequence);
-        prepared
-            .file
-            .allocate(bytes)
-            .map_err(WalError::io("extend", &path))?;
-        prepared
-            .file
-            .sync_all()
-            .map_err(WalError::io("sync", &path))?;
-        prepared.len = bytes;
-        Ok(())
     }
 
     /// Takes a freed segment: keeps it for reuse, if `reusable` (no reader holds it) and of use.
@@ -182,4 +224,11 @@ impl<D: Disk> Stock<D> {
             .sync_dir(&self.dir)
             .map_err(WalError::io("sync", &self.dir))
     }
+}
+
+/// Makes a segment longer, for a batch that does not fit.
+pub(crate) fn extend<F: DiskFile>(file: &F, path: &Path, bytes: u64) -> Result<(), WalError> {
+    file.allocate(bytes)
+        .map_err(WalError::room("extend", path))?;
+    file.sync_all().map_err(WalError::io("sync", path))
 }

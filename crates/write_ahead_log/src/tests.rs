@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod damage;
+mod full_disk;
 mod model;
 
 const DIR: &str = "/data/wal";
@@ -15,6 +16,7 @@ fn options() -> Options {
     Options {
         segment_bytes: 4096,
         record_bytes_max: 10_000,
+        log_id: 0,
     }
 }
 
@@ -299,27 +301,6 @@ fn after_a_failed_sync_the_handle_refuses_and_recovery_rewrites_the_last_batch()
 }
 
 #[test]
-fn a_full_disk_poisons_but_loses_nothing_synced() {
-    let disk = SimulatedDisk::new(1);
-    let (mut log, _) = open(&disk);
-    append_synced(&mut log, 1, "one");
-    disk.limit_capacity(Some(4096 + 100));
-    let text = "x".repeat(300);
-    let error = (2..).find_map(|index| {
-        log.append(1, index, &[text.as_bytes()]).unwrap();
-        log.sync().err()
-    });
-    assert!(error.unwrap().to_string().contains("failed"));
-    disk.limit_capacity(None);
-    drop(log);
-    disk.crash();
-    let (mut log, recovered) = open(&disk);
-    let last = recovered.groups[&1].entries.last().unwrap().index;
-    assert!(last >= 5);
-    append_synced(&mut log, last + 1, "goes on");
-}
-
-#[test]
 fn a_bad_last_batch_is_cut_and_reported_once() {
     let disk = SimulatedDisk::new(1);
     let (mut log, _) = open(&disk);
@@ -450,6 +431,7 @@ fn a_newer_format_is_named_not_cut() {
         version: 2,
         sequence: 1,
         first_batch: 1,
+        log_id: 0,
     };
     let write = OpenOptions {
         write: true,

@@ -16,7 +16,7 @@ use crate::groups::{Groups, Location};
 use crate::keeper::{Keeper, Store};
 use crate::reader::{Published, SegmentFile, WalReader};
 use crate::recovery::{self, Tail};
-use crate::segment::path;
+use crate::segment::{extend, path};
 use crate::{Options, Recovered, RecoveredGroup, Start, WalError, WalStats};
 
 /// A write buffer that grew beyond this is given back after its sync.
@@ -25,6 +25,7 @@ const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// The log of all groups of a process: its one writer. Dropping it loses what was not synced.
 pub struct WriteAheadLog<D: Disk> {
     dir: PathBuf,
+    log_id: u64,
     record_bytes_max: usize,
     published: Arc<RwLock<Published>>,
     /// The segment being written; `None` in a new log.
@@ -78,6 +79,14 @@ impl<D: Disk> WriteAheadLog<D> {
         held: &BTreeMap<u64, Start>,
     ) -> Result<(Self, Recovered), WalError> {
         let (disk, dir) = (found.disk.clone(), found.dir.clone());
+        let log_id = found.log_id.unwrap_or(options.log_id);
+        if log_id != options.log_id && log_id != 0 && options.log_id != 0 {
+            return Err(WalError::Foreign {
+                dir,
+                found: log_id,
+                expected: options.log_id,
+            });
+        }
         disk.create_dir_all(&dir)
             .map_err(WalError::io("create", &dir))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -88,6 +97,7 @@ impl<D: Disk> WriteAheadLog<D> {
         let store = Store::open(disk, &dir, &options, outcome.prepared)?;
         let mut log = Self {
             dir,
+            log_id,
             record_bytes_max: options.record_bytes_max,
             ends: ends(&outcome.published.groups),
             published: Arc::new(RwLock::new(outcome.published)),
@@ -202,15 +212,25 @@ impl<D: Disk> WriteAheadLog<D> {
         Ok(())
     }
 
-    /// Makes everything buffered durable, whole or not at all: one write and one sync. On an error the handle
+    /// Makes everything buffered durable, whole or not at all: one write and one sync. If the disk is full
+    /// ([`WalError::NoRoom`]) everything stays buffered and this can be called again; after any other error the handle
     /// refuses further use.
     pub fn sync(&mut self) -> Result<(), WalError> {
         self.check_usable()?;
         if self.records == 0 {
             return Ok(());
         }
-        self.write_batch()
-            .inspect_err(|error| self.poison = Some(error.to_string()))
+        let written = self.write_batch();
+        self.noting(written)
+    }
+
+    /// Remembers a failure after which nothing works.
+    fn noting<T>(&mut self, outcome: Result<T, WalError>) -> Result<T, WalError> {
+        outcome.inspect_err(|error| {
+            if !error.is_no_room() {
+                self.poison = Some(error.to_string());
+            }
+        })
     }
 
     /// Whether anything is buffered.
@@ -223,24 +243,37 @@ impl<D: Disk> WriteAheadLog<D> {
     /// full.
     pub fn tidy(&mut self) -> Result<bool, WalError> {
         self.check_usable()?;
-        self.mark()
-            .inspect_err(|error| self.poison = Some(error.to_string()))?;
+        let marked = self.mark();
+        self.noting(marked)?;
         self.free_segments();
-        if let Some(tail) = &self.tail
-            && tail.offset * 2 >= tail.len
-        {
-            self.store.want(tail.sequence + 1);
+        if let Some(tail) = self.tail.as_ref().filter(|tail| tail.offset > 0) {
+            let half_full = tail.offset * 2 >= tail.len;
+            if half_full {
+                self.store.want(tail.sequence + 1);
+            }
+            // The first segment of a log that may stay small begins without.
+            if half_full || tail.sequence > 1 {
+                self.store.want_reserve();
+            }
         }
         Ok(self.store.has_work())
     }
 
     /// [`WriteAheadLog::tidy`], and a step of the keeper: for callers without a thread for it. True if there is more to
-    /// do.
+    /// do. [`WalError::NoRoom`]: as of [`Keeper::step`].
     pub fn housekeep(&mut self) -> Result<bool, WalError> {
-        match self.tidy()? {
-            true => self.store.step(),
-            false => Ok(false),
+        if !self.tidy()? {
+            return Ok(false);
         }
+        let stepped = self.store.step();
+        self.noting(stepped)
+    }
+
+    /// Deletes what is kept for reuse beyond the reserve: the disk is full, and others need the room.
+    pub fn give_back_spares(&mut self) -> Result<(), WalError> {
+        self.check_usable()?;
+        let given = self.store.give_back();
+        self.noting(given)
     }
 
     /// What makes segments ready and puts them away, for a thread beside the writer's.
@@ -266,28 +299,34 @@ impl<D: Disk> WriteAheadLog<D> {
     }
 
     /// Writes behind the last batch that it was synced, so that its decay is not taken for a torn write, and behind the
-    /// segment before that there is a later one, so that its loss is noticed. Not synced: it costs a write into memory.
+    /// segment before that there is a later one, so that its loss is noticed. Not synced: it costs a write into memory. Where
+    /// a full disk does not take it, there is none yet.
     fn mark(&mut self) -> Result<(), WalError> {
         let number = self.next_batch - 1;
-        let Some(tail) = &self.tail else {
+        // A segment whose first batch is not synced is not there yet.
+        let Some(tail) = self.tail.as_ref().filter(|tail| tail.offset > 0) else {
             return Ok(());
         };
-        if let Some(finished) = self.finished.take() {
-            let mark = Mark { number }.encode(Seed::of(finished.sequence));
-            let path = path(&self.dir, finished.sequence);
-            finished
-                .file
-                .write_all_at(&mark, finished.offset)
-                .map_err(WalError::io("write", &path))?;
+        let room_for_mark = tail.offset + MARK_BYTES as u64 <= tail.len;
+        let marks = [
+            self.finished
+                .as_ref()
+                .map(|it| (it.sequence, &*it.file, it.offset)),
+            (self.marked != number && room_for_mark).then(|| {
+                let file: &dyn DiskFile = &*tail.file;
+                (tail.sequence, file, tail.offset)
+            }),
+        ];
+        for (sequence, file, offset) in marks.into_iter().flatten() {
+            let mark = Mark { number }.encode(Seed::of(sequence));
+            let path = path(&self.dir, sequence);
+            let written = file.write_all_at(&mark, offset);
+            match written.map_err(WalError::room("write", &path)) {
+                Err(error) if error.is_no_room() => return Ok(()),
+                other => other?,
+            }
         }
-        if self.marked == number || tail.offset + MARK_BYTES as u64 > tail.len {
-            return Ok(());
-        }
-        let mark = Mark { number }.encode(Seed::of(tail.sequence));
-        let path = path(&self.dir, tail.sequence);
-        tail.file
-            .write_all_at(&mark, tail.offset)
-            .map_err(WalError::io("write", &path))?;
+        self.finished = None;
         self.marked = number;
         Ok(())
     }
@@ -322,25 +361,36 @@ impl<D: Disk> WriteAheadLog<D> {
     fn write_batch(&mut self) -> Result<(), WalError> {
         let padded = self.buffer.len().next_multiple_of(BATCH_ALIGNMENT);
         let needed = (padded + MARK_BYTES) as u64;
-        let fits = |tail: &Tail<D::File>| tail.offset + needed <= tail.len;
-        let header_at = if self.tail.as_ref().is_some_and(fits) {
-            0
-        } else {
-            self.begin_segment()?;
-            SEGMENT_HEADER_BYTES
-        };
+        match &mut self.tail {
+            // Begun by this batch, which the disk did not take; it may have grown since.
+            Some(tail) if tail.offset == 0 => {
+                if needed > tail.len {
+                    extend(&*tail.file, &path(&self.dir, tail.sequence), needed)?;
+                    tail.len = needed;
+                }
+            }
+            Some(tail) if tail.offset + needed <= tail.len => {}
+            _ => self.begin_segment()?,
+        }
+        let unpadded = self.buffer.len();
         self.buffer
-            .resize(self.buffer.len().next_multiple_of(BATCH_ALIGNMENT), 0);
+            .resize(unpadded.next_multiple_of(BATCH_ALIGNMENT), 0);
         let tail = self.tail.as_mut().expect("a segment was begun");
+        let header_at = match tail.offset {
+            0 => SEGMENT_HEADER_BYTES,
+            _ => 0,
+        };
         let seed = Seed::of(tail.sequence);
         let body_at = header_at + BATCH_HEADER_BYTES;
         let header = BatchHeader::of(seed, self.next_batch, self.records, &self.buffer[body_at..]);
         self.buffer[header_at..body_at].copy_from_slice(&header.encode(seed));
         let path = path(&self.dir, tail.sequence);
         let offset = tail.offset;
-        tail.file
-            .write_all_at(&self.buffer, offset)
-            .map_err(WalError::io("write", &path))?;
+        if let Err(source) = tail.file.write_all_at(&self.buffer, offset) {
+            // Should there be no room, more records may follow these before it is written again.
+            self.buffer.truncate(unpadded);
+            return Err(WalError::room("write", &path)(source));
+        }
         tail.file.sync_data().map_err(WalError::io("sync", &path))?;
         tail.offset += self.buffer.len() as u64;
         self.next_batch += 1;
@@ -365,6 +415,7 @@ impl<D: Disk> WriteAheadLog<D> {
             version: FORMAT_VERSION,
             sequence,
             first_batch: self.next_batch,
+            log_id: self.log_id,
         };
         let mut buffer = header.encode().to_vec();
         buffer.resize(SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES, 0);
@@ -424,9 +475,10 @@ impl<D: Disk> WriteAheadLog<D> {
         }
     }
 
-    /// Gives the oldest segments to the keeper, as far as no group needs them.
+    /// Gives the oldest segments to the keeper, as far as no group needs them: what their states and starts are is in the
+    /// segment in use, once its first batch is synced.
     fn free_segments(&mut self) {
-        let Some(tail) = &self.tail else {
+        let Some(tail) = self.tail.as_ref().filter(|tail| tail.offset > 0) else {
             return;
         };
         let mut published = self.published.write();

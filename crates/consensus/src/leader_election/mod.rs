@@ -5,6 +5,7 @@
 //! other settle it by their logs and then their ids, so that they do not split the vote.
 
 pub(crate) mod priority;
+pub(crate) mod room;
 pub(crate) mod timer;
 pub(crate) mod transfer;
 
@@ -19,7 +20,7 @@ use crate::messages::Message;
 use crate::position::{EntryKind, LogPosition, NodeId, Term};
 use crate::replica::Replica;
 use crate::roles::{Candidate, Follower, Leader, PreCandidate, Role};
-use timer::{ElectionTimer, Pace};
+use timer::ElectionTimer;
 
 /// A disk that owes an answer for this many longest election timeouts is stalled: its replica must not lead.
 const DISK_STALL_ELECTION_TIMEOUTS: u32 = 4;
@@ -167,6 +168,7 @@ impl Replica {
             reads: ReadRounds::default(),
             transfer: None,
             departure: None,
+            room_pause: 0,
             preferred: None,
             lease: self.config.lease_ticks.map(Lease::new),
             term_start: next,
@@ -324,10 +326,10 @@ impl Replica {
         if known == Some(self.config.id) || known.is_some_and(|leader| leader != from) {
             return false;
         }
+        let pace = self.pace();
         if let Role::Follower(follower) = &mut self.role
             && known == Some(from)
         {
-            let pace = Pace::new(&self.config, self.precedence.outranked_by());
             follower.timer = ElectionTimer::ordinary(&mut self.random, pace);
         } else {
             self.become_follower(self.term, Some(from));
@@ -367,6 +369,7 @@ impl Replica {
 
     /// Counts as a sign of life, like a heartbeat, and as nothing else.
     pub(crate) fn peer_heard(&mut self, peer: NodeId) {
+        let pace = self.pace();
         match &mut self.role {
             Role::Leader(leader) => {
                 if let Some(progress) = leader.progress.get_mut(&peer) {
@@ -374,7 +377,6 @@ impl Replica {
                 }
             }
             Role::Follower(follower) if follower.leader == Some(peer) => {
-                let pace = Pace::new(&self.config, self.precedence.outranked_by());
                 follower.timer = ElectionTimer::ordinary(&mut self.random, pace);
             }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}

@@ -44,10 +44,6 @@ pub(crate) struct Precedence {
 }
 
 impl Precedence {
-    pub(crate) fn outranked_by(&self) -> u32 {
-        self.outranked_by
-    }
-
     /// Whether this replica must campaign though its priority is 0.
     pub(crate) fn is_needed(&self) -> bool {
         self.needed
@@ -66,7 +62,9 @@ impl Precedence {
 impl Replica {
     /// The lengths of this replica's election timeouts.
     pub(crate) fn pace(&self) -> Pace {
-        Pace::new(&self.config, self.precedence.outranked_by)
+        // Whoever has room on its disk goes first.
+        let behind = self.precedence.outranked_by + u32::from(self.disk_full);
+        Pace::new(&self.config, behind)
     }
 
     /// Works out anew who outranks this replica, if the membership changed.
@@ -154,6 +152,7 @@ impl Replica {
                 latest.voters.contains(id)
                     && latest.priority(**id) > own
                     && progress.is_recently_active(&self.config)
+                    && progress.disk_full != Some(true)
                     && progress
                         .match_index()
                         .is_some_and(|index| index.0 >= needed)

@@ -5,6 +5,7 @@
 //! does not: it first waits until all that it took is committed, so that it can still answer for it, tries one
 //! successor after another, and in the end steps down without one.
 
+use crate::leader_election::room::ROOM_PAUSE_ELECTION_TIMEOUTS;
 use crate::messages::Message;
 use crate::position::{LogIndex, NodeId};
 use crate::replica::Replica;
@@ -59,7 +60,7 @@ impl Replica {
         }
     }
 
-    fn can_succeed(&self, id: NodeId) -> bool {
+    pub(crate) fn can_succeed(&self, id: NodeId) -> bool {
         let latest = self.memberships.latest();
         id != self.config.id && latest.voters.contains(&id) && latest.priority(id) > 0
     }
@@ -78,6 +79,7 @@ impl Replica {
                 (
                     avoid != Some(**id),
                     progress.is_recently_active(&self.config),
+                    progress.disk_full != Some(true),
                     progress.match_index() >= Some(self.commit),
                     self.memberships.latest().priority(**id),
                     progress.match_index(),
@@ -129,6 +131,7 @@ impl Replica {
                 departure.avoid = Some(transfer.to);
             }
             leader.transfer = None;
+            leader.room_pause = election_ticks_max.saturating_mul(ROOM_PAUSE_ELECTION_TIMEOUTS);
         }
     }
 

@@ -115,6 +115,11 @@ impl Replica {
             return;
         }
         self.advance_commit(commit.min(self.log.last_index()).max(self.commit));
-        self.send_now(from, Message::HeartbeatReply { read_round });
+        let disk_full = self.disk_full;
+        let reply = Message::HeartbeatReply {
+            read_round,
+            disk_full,
+        };
+        self.send_now(from, reply);
     }
 }

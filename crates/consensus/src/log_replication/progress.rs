@@ -82,6 +82,8 @@ pub(crate) struct Progress {
     pub(crate) departs_at: Option<LogIndex>,
     /// The highest commit index the follower was told.
     pub(crate) commit_sent: LogIndex,
+    /// Whether its disk is full, as it said last.
+    pub(crate) disk_full: Option<bool>,
 }
 
 impl Progress {
@@ -95,6 +97,7 @@ impl Progress {
             heard: false,
             departs_at: None,
             commit_sent: LogIndex(0),
+            disk_full: None,
         }
     }
 

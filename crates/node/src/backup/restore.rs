@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use consensus::{EntryKind, HardState, LogIndex, LogPosition, NodeId, Term};
 use platform::{Disk, Entropy};
 use state_machine::{Command, ImportError, Snapshot, SnapshotImport, StateMachine, StorageFault};
-use storage_engine::{Engine, Engines};
+use storage_engine::{Callbacks, Engine, Engines};
 use write_ahead_log::{WalError, WriteAheadLog};
 
 use super::{BackupError, BackupReader, BackupSummary};
@@ -198,7 +198,7 @@ impl<D: Disk> Work<'_, D> {
         let staged = engine_dirs::stage(self.disk, &root)?;
         let summary = import(&staged, backup, watch)?;
         engine_dirs::make_current(self.disk, &root, &staged, LogIndex(head.index))?;
-        let engine = engines().open(&staged, Box::new(|_| {}), Box::new(|_| {}))?;
+        let engine = engines().open(&staged, Callbacks::default())?;
         let mut machine = StateMachine::open(engine.clone())?;
         watch(RestoreStep::Comparing);
         compare(&machine.reader().snapshot(), &summary)?;

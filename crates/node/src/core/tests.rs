@@ -23,7 +23,7 @@ fn unapplied_max() -> usize {
     QueueLimits::default().unapplied_bytes.div_ceil(MIB)
 }
 
-fn core(log_start: u64, voters: &[NodeId]) -> Core {
+pub(super) fn core(log_start: u64, voters: &[NodeId]) -> Core {
     let mut membership: Membership = consensus::bootstrap(OWN, Payload::from(&b""[..]));
     let member = membership.members[&OWN].clone();
     membership.members = voters.iter().map(|id| (*id, member.clone())).collect();
@@ -74,7 +74,7 @@ pub(super) fn step(core: &mut Core, event: Event, ticks: u32) -> Outputs {
 fn synced(out: &Outputs) -> Option<PersistPosition> {
     let persists = out.log.iter().filter_map(|work| match work {
         LogWork::Persist { persist, .. } => persist.as_ref().map(|persist| persist.position),
-        LogWork::RemovePrefix(_) => None,
+        LogWork::RemovePrefix(_) | LogWork::LookForRoom => None,
     });
     persists.max()
 }
@@ -162,7 +162,10 @@ fn a_follower_that_falls_behind_takes_no_entries_but_hears_its_leader() {
     assert!(matches!(
         out.send_now[..],
         [Envelope {
-            message: Message::HeartbeatReply { read_round: 3 },
+            message: Message::HeartbeatReply {
+                read_round: 3,
+                disk_full: false,
+            },
             ..
         }]
     ));

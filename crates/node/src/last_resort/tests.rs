@@ -161,7 +161,7 @@ fn an_index_that_lacks_an_entry_is_found_in_a_stopped_directory() {
     let before = files_of(&config.data_dir);
 
     let generation = engine_dirs::open(&OsDisk, &engine_root(&config.data_dir)).expect("there");
-    let engine = engines().open(&generation, Box::new(|_| {}), Box::new(|_| {}));
+    let engine = engines().open(&generation, storage_engine::Callbacks::default());
     let engine = engine.expect("sound");
     let version = engine.durable_version().expect("flushed");
     let prefix = state_machine::keyspace::index_prefix(index);

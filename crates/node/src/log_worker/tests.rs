@@ -73,6 +73,9 @@ fn all_that_waits_goes_in_one_sync_and_nothing_leaves_before_it() {
         core: core.clone(),
         peers: peers.clone(),
         gauges: gauges.clone(),
+        held: Held::default(),
+        sync_room: RoomTeller::new(StoragePart::Log, &core),
+        segments_room: RoomTeller::new(StoragePart::Segments, &core),
         installed: Box::new(|_| Ok(())),
     };
     // The first one begins the first segment, which takes syncs of its own.

@@ -309,7 +309,7 @@ fn a_repair_goes_on_after_a_crash_at_any_point() {
                 .expect("removes");
         }
         old.store(&OsDisk, data_dir).expect("writable");
-        begin_log(&OsDisk, &config).expect("begins");
+        begin_log(&OsDisk, &config, &old.directory).expect("begins");
         std::fs::create_dir(data_dir.join("engine")).expect("creates");
         std::fs::write(data_dir.join("peers"), "old").expect("writes");
         mark(&OsDisk, data_dir, "a test").expect("writable");

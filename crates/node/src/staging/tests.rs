@@ -8,7 +8,7 @@ use platform::OsDisk;
 use state_machine::{
     Applied, Command, Export, Namespace, Operation, Progress, StateMachine, Statement, WriteCommand,
 };
-use storage_engine::{Engine, LsmEngines};
+use storage_engine::{Callbacks, Engine, LsmEngines};
 
 use super::*;
 use crate::pins::Pins;
@@ -70,6 +70,13 @@ struct Sender {
     _directory: tempfile::TempDir,
 }
 
+fn callbacks() -> Callbacks {
+    Callbacks {
+        on_fault: Box::new(|fault| panic!("{fault}")),
+        ..Callbacks::default()
+    }
+}
+
 impl Sender {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -88,10 +95,7 @@ impl Sender {
 
     fn open(root: &Path) -> (Arc<dyn Engine>, StateMachine, Pins<OsDisk>) {
         let generation = engine_dirs::open(&OsDisk, root).expect("opens");
-        let nothing = || Box::new(|_| {});
-        let engine = engines()
-            .open(&generation, nothing(), Box::new(|fault| panic!("{fault}")))
-            .expect("opens");
+        let engine = engines().open(&generation, callbacks()).expect("opens");
         let machine = StateMachine::open(Arc::clone(&engine)).expect("sound");
         let pins = Pins::open(OsDisk, root.to_owned(), &machine).expect("sound");
         (engine, machine, pins)
@@ -213,13 +217,8 @@ impl Receiver {
     /// What was staged, opened as it would be after its installation.
     fn hash(&self) -> Option<[u8; 16]> {
         let staged = self.staged().expect("a whole snapshot");
-        let nothing = || Box::new(|_| {});
         let engine = engines()
-            .open(
-                &staged.directory,
-                nothing(),
-                Box::new(|fault| panic!("{fault}")),
-            )
+            .open(&staged.directory, callbacks())
             .expect("opens");
         hash(&StateMachine::open(engine).expect("sound"))
     }
@@ -451,10 +450,11 @@ fn what_nobody_needs_any_more_is_removed() {
     }
     sink.finish().expect("whole");
     receiver.staging.tidy(applied.index).expect("tidies");
+    let installing = format!("installing-{}.new", applied.index);
     assert_eq!(
         receiver.names(),
-        ["2", "CURRENT", "incoming"],
-        "being decided"
+        ["2", "CURRENT", "CURRENT.new", "incoming", &installing],
+        "being decided, with the room for its installation"
     );
     drop(receiver.staged().expect("a whole snapshot"));
     receiver.staging.tidy(applied.index).expect("tidies");

@@ -14,6 +14,8 @@ use super::*;
 use crate::peers::SnapshotDone;
 use crate::{Addresses, ProposeOutcome};
 
+mod disk_faults;
+
 /// Nobody else is there.
 struct Alone;
 
@@ -49,17 +51,30 @@ impl Clock for Hand {
 }
 
 fn start(directory: &Path, clock: &Hand) -> SteppedNode<OsDisk, Hand> {
-    let addresses = Addresses {
-        peer: "a:1".to_owned(),
-        ..Addresses::default()
-    };
-    let config = NodeConfig::new(directory.to_owned(), String::new(), addresses);
+    let config = config(directory);
     let engines = LsmEngines {
         memtable_bytes: config.memtable_bytes,
         cache_bytes: config.cache_bytes,
     };
+    start_on(OsDisk, engines, &config, clock).expect("a sound directory")
+}
+
+fn config(directory: &Path) -> NodeConfig {
+    let addresses = Addresses {
+        peer: "a:1".to_owned(),
+        ..Addresses::default()
+    };
+    NodeConfig::new(directory.to_owned(), String::new(), addresses)
+}
+
+fn start_on<D: Disk>(
+    disk: D,
+    engines: impl Engines,
+    config: &NodeConfig,
+    clock: &Hand,
+) -> Result<SteppedNode<D, Hand>, StartError> {
     let platform = SteppedPlatform {
-        disk: OsDisk,
+        disk,
         clock: clock.clone(),
         entropy: Arc::new(OsEntropy),
         peers: Arc::new(Alone),
@@ -71,14 +86,14 @@ fn start(directory: &Path, clock: &Hand) -> SteppedNode<OsDisk, Hand> {
             })
         }),
     };
-    SteppedNode::start(&config, platform).expect("a sound directory")
+    SteppedNode::start(config, platform)
 }
 
 /// Steps until nothing moves, tick after tick, until `over`.
-fn run(
-    node: &mut SteppedNode<OsDisk, Hand>,
+fn run<D: Disk>(
+    node: &mut SteppedNode<D, Hand>,
     clock: &Hand,
-    over: impl Fn(&SteppedNode<OsDisk, Hand>) -> bool,
+    over: impl Fn(&SteppedNode<D, Hand>) -> bool,
 ) {
     for _ in 0..1_000 {
         while node.step_core() | node.step_log() | node.step_apply() | node.step_background() {}
@@ -91,11 +106,14 @@ fn run(
 }
 
 fn insert() -> Vec<u8> {
+    insert_document(bson::rawdoc! { "_id": 1 })
+}
+
+fn insert_document(document: bson::RawDocumentBuf) -> Vec<u8> {
     let namespace = Namespace {
         database: "test".to_owned(),
         collection: "things".to_owned(),
     };
-    let document = bson::rawdoc! { "_id": 1 };
     let statement = Statement {
         statement_id: 0,
         operation: Operation::Insert { document },

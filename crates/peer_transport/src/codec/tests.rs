@@ -87,7 +87,12 @@ fn message() -> impl Strategy<Value = Message> {
             commit: LogIndex(commit),
             read_round
         }),
-        any::<u64>().prop_map(|read_round| Message::HeartbeatReply { read_round }),
+        (any::<u64>(), any::<bool>()).prop_map(|(read_round, disk_full)| {
+            Message::HeartbeatReply {
+                read_round,
+                disk_full,
+            }
+        }),
         any::<u64>().prop_map(|request| Message::ReadIndexRequest { request }),
         (any::<u64>(), any::<Option<u64>>()).prop_map(|(request, index)| Message::ReadIndexReply {
             request,

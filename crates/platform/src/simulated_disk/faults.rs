@@ -1,5 +1,6 @@
 //! What can be made to go wrong on the simulated disk, and how long its operations take.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(super) struct Armed {
     /// Operations of the kind until one fails.
     pub sync_failure_in: Option<u64>,
     pub write_failure_in: Option<u64>,
+    pub write_without_room_in: Option<u64>,
     pub read_failure_in: Option<u64>,
     /// The next sync of a file is where the power fails.
     pub crash_in_sync: bool,
@@ -50,6 +52,12 @@ impl SimulatedDisk {
     /// The write after `successes` more fails, once, with a part of it written.
     pub fn fail_write_after(&self, successes: u64) {
         self.state().armed.write_failure_in = Some(successes);
+    }
+
+    /// The write after `successes` more finds the disk full, once, with a part of it written: as where writing over what is
+    /// there takes new space.
+    pub fn fill_in_write_after(&self, successes: u64) {
+        self.state().armed.write_without_room_in = Some(successes);
     }
 
     /// The read after `successes` more fails, once.
@@ -89,7 +97,17 @@ impl SimulatedDisk {
         self.state().capacity_bytes = bytes;
     }
 
-    /// Bytes of all files.
+    /// Whether files may grow by this much.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.state().has_room_for(bytes)
+    }
+
+    /// From now on nothing can be changed, until that is taken back: as file systems are after an error.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.state().read_only = read_only;
+    }
+
+    /// Bytes of all files that have a name.
     pub fn used_bytes(&self) -> u64 {
         self.state().used_bytes()
     }
@@ -166,11 +184,19 @@ impl SimulatedDisk {
 }
 
 impl State {
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        match self.read_only {
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
-        self.inodes
+        let named = self
+            .names
             .values()
-            .map(|inode| inode.seen.len() as u64)
-            .sum()
+            .filter_map(|inode| self.inodes.get(inode));
+        named.map(|inode| inode.seen.len() as u64).sum()
     }
 
     fn files_under(&self, directory: &Path) -> impl Iterator<Item = (&PathBuf, &Inode)> {
@@ -188,8 +214,22 @@ impl State {
         }
     }
 
+    /// Whether files may grow by this much.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        self.capacity_bytes
+            .is_none_or(|limit| self.used_bytes() + bytes <= limit)
+    }
+
     /// How many bytes a write of `len` bytes may put down when the disk is nearly full.
-    pub(super) fn part_of_write_that_fits(&self, offset: usize, len: usize, old: usize) -> usize {
+    pub(super) fn part_of_write_that_fits(
+        &mut self,
+        offset: usize,
+        len: usize,
+        old: usize,
+    ) -> usize {
+        if due(&mut self.armed.write_without_room_in) {
+            return self.choose(len.max(1));
+        }
         let Some(limit) = self.capacity_bytes else {
             return len;
         };

@@ -137,6 +137,55 @@ fn a_full_disk_takes_what_fits_and_goes_on_when_space_comes_back() {
 }
 
 #[test]
+fn a_read_only_disk_is_read_and_not_changed() {
+    let disk = SimulatedDisk::new(1);
+    let file = synced(&disk, "/d/file", 100);
+    disk.set_read_only(true);
+    let path = Path::new("/d/file");
+    let refused = [
+        file.write_all_at(&[1], 0),
+        file.allocate(200),
+        disk.rename(path, Path::new("/d/other")),
+        disk.remove_file(path),
+        disk.create_dir_all(Path::new("/new")),
+        disk.lock(Path::new("/d/LOCK")).map(drop),
+    ];
+    for outcome in refused {
+        let kind = outcome.map_err(|error| error.kind());
+        assert_eq!(kind, Err(io::ErrorKind::ReadOnlyFilesystem));
+    }
+    assert_eq!(read(&disk, "/d/file").unwrap().len(), 100);
+    disk.create_dir_all(Path::new("/d")).unwrap();
+    disk.set_read_only(false);
+    file.write_all_at(&[1], 0).unwrap();
+}
+
+#[test]
+fn a_removed_file_gives_its_space_back() {
+    let disk = SimulatedDisk::new(1);
+    create(&disk, "/d/old").allocate(700).unwrap();
+    disk.limit_capacity(Some(1000));
+    let file = create(&disk, "/d/new");
+    let full = file.allocate(500).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    disk.remove_file(Path::new("/d/old")).unwrap();
+    file.allocate(500).unwrap();
+    assert_eq!(disk.used_bytes(), 500);
+}
+
+#[test]
+fn a_write_over_old_bytes_may_find_the_disk_full() {
+    let disk = SimulatedDisk::new(1);
+    let file = create(&disk, "/d/file");
+    file.write_all_at(&[1; 100], 0).unwrap();
+    disk.fill_in_write_after(1);
+    file.write_all_at(&[2; 100], 0).unwrap();
+    let full = file.write_all_at(&[3; 100], 0).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    file.write_all_at(&[4; 100], 0).unwrap();
+}
+
+#[test]
 fn a_failing_write_is_short_and_a_failing_read_passes() {
     let disk = SimulatedDisk::new(3);
     let file = synced(&disk, "/d/file", 1_000);

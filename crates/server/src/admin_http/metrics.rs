@@ -77,6 +77,11 @@ pub(super) fn render(server: &Server) -> String {
             "1 on the member that takes writes.",
             u64::from(view.is_primary()),
         ),
+        (
+            "cstore_disk_full",
+            "1 while this member's disk has no room for more.",
+            u64::from(server.node.status().disk_full.is_some()),
+        ),
         ("cstore_term", "The member's term.", view.term),
         (
             "cstore_members_voting",

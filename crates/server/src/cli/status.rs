@@ -39,6 +39,8 @@ pub(crate) struct MemberStatus {
     pub snapshot_bytes: Option<i64>,
     /// Why its archive falls behind, or what that lacks.
     pub archive_error: Option<String>,
+    /// What found no room, while its disk is full.
+    pub disk_full: Option<String>,
     pub version: String,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -157,6 +159,7 @@ fn member(document: &Document) -> Result<MemberStatus, CliError> {
         lag_entries: known("lag_entries"),
         snapshot_bytes: known("snapshot_bytes"),
         archive_error: document.get_str("archive_error").ok().map(str::to_owned),
+        disk_full: document.get_str("disk_full").ok().map(str::to_owned),
         version: text("version"),
         error: document.get_str("error").ok().map(str::to_owned),
     })
@@ -188,6 +191,12 @@ fn describe(document: &Document) -> Result<String, CliError> {
         }
         if let Some(error) = &member.archive_error {
             notes.push_str(&format!("\nmember {}, archive: {error}\n", member.id));
+        }
+        if let Some(what) = &member.disk_full {
+            notes.push_str(&format!(
+                "\nmember {}: its disk is full ({what})\n",
+                member.id
+            ));
         }
         rows.push(vec![
             member.id.to_string(),
@@ -244,6 +253,7 @@ mod tests {
                 { "id": 1_i64, "role": "follower", "voter": true, "pid": 10, "listen": "h:1", "last_index": 7_i64,
                   "commit_index": 7_i64, "applied_index": 6_i64, "reachable": true, "lag_entries": 1, "version": "0.1.0" },
                 { "id": 2, "role": "leader", "voter": true, "listen": "h:2", "reachable": false, "pid": null },
+                { "id": 3, "role": "follower", "voter": true, "listen": "h:3", "reachable": true, "disk_full": "no room" },
             ],
         }
     }
@@ -273,5 +283,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("2   leader    yes    h:2      -"), "{text}");
+        assert!(
+            text.contains("member 3: its disk is full (no room)"),
+            "{text}"
+        );
     }
 }

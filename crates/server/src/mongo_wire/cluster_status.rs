@@ -45,6 +45,8 @@ pub(crate) struct MemberReport {
     pub archived_index: Option<u64>,
     /// Why its archive falls behind, or what it lacks.
     pub archive_error: Option<String>,
+    /// What found no room, while its disk is full.
+    pub disk_full: Option<String>,
     pub reachable: bool,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -86,6 +88,9 @@ impl MemberReport {
         if let Some(error) = &self.archive_error {
             fields.string("archive_error", error);
         }
+        if let Some(what) = &self.disk_full {
+            fields.string("disk_full", what);
+        }
     }
 
     /// Takes over what a member of `cluster` said, or says why it cannot be believed.
@@ -124,6 +129,7 @@ impl MemberReport {
                 "memory" => self.memory = bytes_by_part(value.as_document()?)?,
                 "archived_index" => self.archived_index = Some(number()),
                 "archive_error" => self.archive_error = Some(value.as_str()?.to_owned()),
+                "disk_full" => self.disk_full = Some(value.as_str()?.to_owned()),
                 _ => {}
             }
         }
@@ -163,6 +169,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         memory: memory_use::report(server),
         archived_index: archive.as_ref().map(|archive| archive.archived_index),
         archive_error: archive.and_then(|archive| archive.trouble()),
+        disk_full: status.disk_full.clone(),
         reachable: true,
         ..recorded(&status, status.id)
     }

@@ -54,6 +54,7 @@ pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply,
                     return Err(Failure::not_primary());
                 }
             }
+            ProposeOutcome::DiskFull { what } => return Err(Failure::out_of_disk_space(what)),
             ProposeOutcome::Overloaded => {
                 if start.elapsed() >= OVERLOAD_TIMEOUT {
                     return Err(Failure::overloaded());

@@ -251,7 +251,11 @@ impl World {
                 self.respond(attempt, refused, place(self, leader));
             }
             Outcome::Proposal(ProposeOutcome::Unknown) => self.respond(attempt, End::Unknown, None),
-            Outcome::Proposal(ProposeOutcome::Overloaded | ProposeOutcome::Stopping) => {
+            Outcome::Proposal(
+                ProposeOutcome::Overloaded
+                | ProposeOutcome::DiskFull { .. }
+                | ProposeOutcome::Stopping,
+            ) => {
                 self.respond(attempt, refused, None);
             }
         }

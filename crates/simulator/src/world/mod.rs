@@ -272,6 +272,11 @@ impl World {
         {
             self.trace
                 .say(self.now, || format!("machine {at} exits: {reason}"));
+            // A full disk is no reason.
+            let failed = matches!(reason, node::ExitReason::StorageFault(_));
+            if failed && !self.hosts[at].sync_may_fail {
+                return Err(format!("machine {at} ends though nothing failed: {reason}"));
+            }
             return self.die(at, Death::Ended);
         }
         self.plan_workers(at);

@@ -38,6 +38,8 @@ pub struct Host {
     pub off: bool,
     /// Its disk is full.
     pub disk_full: bool,
+    /// A sync was made to fail, or will be.
+    pub sync_may_fail: bool,
     /// No sync ends before this time.
     pub stalled_until: Micros,
     /// The newest formats of the program that is installed.
@@ -108,6 +110,7 @@ impl World {
             founder,
             off: false,
             disk_full: false,
+            sync_may_fail: false,
             stalled_until: 0,
             feature_level,
             priority: 1,
@@ -248,6 +251,7 @@ impl World {
         host.flush_planned = None;
         // A start reads everything: what it did not mind was no harm, or is repaired.
         host.damaged = None;
+        host.sync_may_fail = false;
         host.disk_crashes = self.machines[at].disk.crashes();
         if let Some(member) = self.machines[at].member() {
             self.places.retain(|_, place| *place != at);

@@ -17,10 +17,10 @@ use lsm_tree::{AbstractTree, Table};
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Version;
-use crate::lsm::Shared;
 use crate::lsm::maintenance::report;
 use crate::lsm::pace::Pace;
 use crate::lsm::view::Retired;
+use crate::lsm::{Shared, room};
 
 /// Watermark that drops nothing: no version is below it (they start at 1), and yet `lsm-tree` retires its
 /// replaced lists, which it never does at 0.
@@ -53,6 +53,12 @@ pub(crate) fn run_compactions(shared: &Shared) {
                     shared.maintenance.changed.notify_all();
                 }
                 Ok(false) => break,
+                // Where it lacks room it waits: nothing is lost but the space that it would free.
+                Err(error) if room::may_be_repeated(shared, &error) => {
+                    if !shared.maintenance.pause(room::COMPACTION_PAUSE) {
+                        return;
+                    }
+                }
                 Err(error) => {
                     report(shared, "compact", error);
                     return;
@@ -125,8 +131,10 @@ fn step(shared: &Shared, retired: &mut Retired, strategy: Leveled) -> lsm_tree::
     let list = shared.tree.current_version().id();
     let before = tables_of(shared);
     shared.list_numbers.set(0);
-    shared.tree.compact(Arc::new(strategy), watermark)?;
+    let compacted = shared.tree.compact(Arc::new(strategy), watermark);
     drop(choosing);
+    room::settle_tables(shared, compacted.is_err());
+    compacted?;
     if shared.tree.current_version().id() == list {
         return Ok(false);
     }
@@ -178,8 +186,9 @@ pub(crate) fn compact_all(shared: &Shared) -> lsm_tree::Result<()> {
         .tree
         .major_compact(shared.options.table_bytes, watermark);
     shared.gate.unpaced.store(false, Ordering::Relaxed);
-    compacted?;
     drop(choosing);
+    room::settle_tables(shared, compacted.is_err());
+    compacted?;
     let replaced = account(shared, before);
     shared.views.refresh(&shared.tree, None);
     drop(replaced);
@@ -191,7 +200,7 @@ pub(crate) fn compact_all(shared: &Shared) -> lsm_tree::Result<()> {
 #[derive(Default)]
 pub(crate) struct Gate {
     /// Held throughout a compaction: one at a time.
-    compacting: Mutex<()>,
+    pub compacting: Mutex<()>,
     state: Mutex<GateState>,
     changed: Condvar,
     stopping: AtomicBool,

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lsm_tree::{AbstractTree, InternalValue};
 use parking_lot::{Condvar, Mutex};
@@ -18,7 +18,7 @@ use crate::lsm::compaction::{COMPACTION_NICENESS, DROP_NOTHING, run_compactions}
 use crate::lsm::garbage::Sampler;
 use crate::lsm::pace::Pace;
 use crate::lsm::view::{Retired, Sealed};
-use crate::lsm::{MARKER_KEY, Shared};
+use crate::lsm::{MARKER_KEY, Shared, room};
 
 /// Pause after each MiB that is verified: 50 MiB/s at most.
 const VERIFY_PAUSE: Duration = Duration::from_millis(20);
@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) stopping: bool,
     /// The first failure, in words; both threads end after it.
     fault: Option<String>,
+    /// The disk is full, in words: flushes are repeated until there is room.
+    full: Option<String>,
     flush_wanted: bool,
     pub(super) compaction_wanted: bool,
     /// Compaction waits until readers have moved past this version.
@@ -87,19 +89,31 @@ impl Maintenance {
         self.state.lock().done
     }
 
-    /// Waits until `flushed` holds; returns the fault that prevents it.
-    pub fn wait_flushed(&self, flushed: impl Fn() -> bool) -> Option<String> {
+    /// Waits until `flushed` holds; returns what prevents it.
+    pub fn wait_flushed(&self, flushed: impl Fn() -> bool) -> Option<Unflushed> {
         let mut state = self.state.lock();
         while !flushed() {
             if let Some(fault) = &state.fault {
-                return Some(fault.clone());
+                return Some(Unflushed::Fault(fault.clone()));
+            }
+            if let Some(full) = &state.full {
+                return Some(Unflushed::NoRoom(full.clone()));
             }
             if state.stopping {
-                return Some("the engine was closed".to_owned());
+                return Some(Unflushed::Fault("the engine was closed".to_owned()));
             }
             self.changed.wait(&mut state);
         }
         None
+    }
+
+    /// Whether the disk is found to be full, and was not before; or has room again, and had none.
+    pub fn set_full(&self, full: Option<String>) -> bool {
+        let mut state = self.state.lock();
+        let changed = full.is_some() != state.full.is_some();
+        state.full = full;
+        self.changed.notify_all();
+        changed
     }
 
     /// Waits for work of one kind, freeing what was retired meanwhile; false when the thread must end.
@@ -125,6 +139,18 @@ impl Maintenance {
         }
     }
 
+    /// Waits for all of this time; false when the engine is closing.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let deadline = Instant::now() + pause;
+        let mut state = self.state.lock();
+        while !state.stopping && state.fault.is_none() {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Waits a moment; false when the engine is closing.
     pub(super) fn pace(&self, pause: Duration) -> bool {
         let mut state = self.state.lock();
@@ -144,6 +170,13 @@ impl Maintenance {
         self.changed.notify_all();
         first
     }
+}
+
+/// Why not everything is durable.
+pub(crate) enum Unflushed {
+    Fault(String),
+    /// The disk is full; it is tried again.
+    NoRoom(String),
 }
 
 /// What a thread does until the engine is closed.
@@ -234,6 +267,8 @@ fn run_flushes(shared: &Shared) {
     // Where the system refuses, it competes as an equal.
     let _ = platform::lower_thread_priority(FLUSH_NICENESS);
     let mut retired = Retired::default();
+    let mut written = None;
+    let mut pause = room::FLUSH_PAUSE_MIN;
     while shared
         .maintenance
         .wait_for(&mut retired, |state| &mut state.flush_wanted)
@@ -242,10 +277,23 @@ fn run_flushes(shared: &Shared) {
             let Some(oldest) = shared.views.current().sealed.last().cloned() else {
                 break;
             };
-            if let Err(error) = flush(shared, &oldest, &mut retired) {
-                report(shared, "flush", error);
-                return;
+            match flush(shared, &oldest, &mut written, &mut retired) {
+                Ok(()) => {}
+                Err(error) if room::may_be_repeated(shared, &error) => {
+                    room::no_room(shared, error);
+                    retired.free();
+                    if !shared.maintenance.pause(pause) {
+                        return;
+                    }
+                    pause = (pause * 2).min(room::FLUSH_PAUSE_MAX);
+                    continue;
+                }
+                Err(error) => {
+                    report(shared, "flush", error);
+                    return;
+                }
             }
+            pause = room::FLUSH_PAUSE_MIN;
             drop(oldest.memtable);
             retired.free();
             let mut state = shared.maintenance.state.lock();
@@ -254,6 +302,9 @@ fn run_flushes(shared: &Shared) {
             let stopping = state.stopping;
             drop(state);
             shared.maintenance.changed.notify_all();
+            if shared.maintenance.set_full(None) {
+                (shared.options.on_full)(None);
+            }
             (shared.options.on_flushed)(oldest.version);
             if stopping {
                 return;
@@ -262,7 +313,42 @@ fn run_flushes(shared: &Shared) {
     }
 }
 
-fn flush(shared: &Shared, sealed: &Sealed, retired: &mut Retired) -> lsm_tree::Result<()> {
+/// A memtable's tables, not in the list yet, and how many older values they supersede.
+struct Written {
+    tables: Vec<lsm_tree::Table>,
+    superseded: u64,
+}
+
+/// Writes the memtable's tables, unless an earlier try has left them `written`, and puts them into the list.
+fn flush(
+    shared: &Shared,
+    sealed: &Sealed,
+    written: &mut Option<Written>,
+    retired: &mut Retired,
+) -> lsm_tree::Result<()> {
+    let made = match written.take() {
+        Some(made) => made,
+        None => write_tables(shared, sealed)?,
+    };
+    let Written { tables, superseded } = &*written.insert(made);
+    let replaced = {
+        // Until the view names them durable, too: a compaction that took them by the older durable version would drop
+        // what readers between the two versions still see.
+        let _registering = shared.gate.register();
+        shared.list_numbers.set(0);
+        shared
+            .tree
+            .register_tables(tables, None, None, &[], DROP_NOTHING)?;
+        shared.views.refresh(&shared.tree, Some(sealed))
+    };
+    shared.garbage.lock().superseded(*superseded);
+    *written = None;
+    retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
+    Ok(())
+}
+
+fn write_tables(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<Written> {
+    let _flushing = shared.table_files.flushing.lock();
     let oldest_reader = shared.maintenance.state.lock().oldest_reader;
     let mut pace = Pace::new(&shared.dir, shared.tree.next_table_id());
     let mut sampler = Sampler::default();
@@ -285,22 +371,11 @@ fn flush(shared: &Shared, sealed: &Sealed, retired: &mut Retired) -> lsm_tree::R
     let Some((tables, _)) = shared.tree.flush_to_tables(entries)? else {
         return Err(lsm_tree::Error::Unrecoverable);
     };
+    room::note_tables(shared, &tables);
     let superseded = sampler.superseded()?;
-    let written: u64 = tables.iter().map(|table| table.metadata.file_size).sum();
-    shared.maintenance.state.lock().done.flushed_bytes += written;
-    let replaced = {
-        // Until the view names them durable, too: a compaction that took them by the older durable version would drop
-        // what readers between the two versions still see.
-        let _registering = shared.gate.register();
-        shared.list_numbers.set(0);
-        shared
-            .tree
-            .register_tables(&tables, None, None, &[], DROP_NOTHING)?;
-        shared.views.refresh(&shared.tree, Some(sealed))
-    };
-    retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
-    shared.garbage.lock().superseded(superseded);
-    Ok(())
+    let bytes: u64 = tables.iter().map(|table| table.metadata.file_size).sum();
+    shared.maintenance.state.lock().done.flushed_bytes += bytes;
+    Ok(Written { tables, superseded })
 }
 
 /// Leaves out what no reader can see: all but the newest of a key's versions at or below the oldest reader.

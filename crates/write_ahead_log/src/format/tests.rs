@@ -8,6 +8,7 @@ fn headers_survive_and_fail_on_any_flipped_bit() {
         version: 1,
         sequence: SEED,
         first_batch: 42,
+        log_id: 0,
     };
     let bytes = segment.encode();
     assert_eq!(SegmentHeader::decode(&bytes, SEED), Some(segment));

@@ -232,6 +232,74 @@ fn lost_newest_segments_are_damage() {
     }
 }
 
+/// A log of three segments that says `log_id`.
+fn several_segments_of(disk: &SimulatedDisk, log_id: u64) {
+    let options = Options {
+        log_id,
+        ..options()
+    };
+    let opened = WriteAheadLog::open(disk.clone(), Path::new(DIR), options);
+    let (mut log, _) = opened.unwrap();
+    for index in 1..=30 {
+        append_synced(&mut log, index, &"x".repeat(400));
+        log.housekeep().unwrap();
+    }
+    assert!(log.stats().segments >= 3);
+}
+
+#[test]
+fn a_segment_of_another_log_is_damage() {
+    let (own, other) = (SimulatedDisk::new(1), SimulatedDisk::new(2));
+    several_segments_of(&own, 7);
+    several_segments_of(&other, 8);
+    let path = segment(2);
+    let write = OpenOptions {
+        write: true,
+        ..OpenOptions::default()
+    };
+    let file = own.open(&path, write).unwrap();
+    file.write_all_at(&bytes_of(&other, &path), 0).unwrap();
+    file.sync_data().unwrap();
+    let before = bytes_of(&own, &path);
+    let error = try_open(&own).err().expect("it is refused");
+    let WalError::Damaged(damage) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((&damage.segment, damage.offset), (&path, 0));
+    assert!(damage.detail.contains("another log"), "{error}");
+    assert_eq!(bytes_of(&own, &path), before, "nothing was changed");
+}
+
+#[test]
+fn a_log_of_another_directory_is_refused_and_one_that_says_nothing_is_not() {
+    let disk = SimulatedDisk::new(1);
+    several_segments_of(&disk, 7);
+    let open = |disk: &SimulatedDisk, log_id| {
+        let options = Options {
+            log_id,
+            ..options()
+        };
+        WriteAheadLog::open(disk.clone(), Path::new(DIR), options).map(drop)
+    };
+    open(&disk, 7).unwrap();
+    open(&disk, 0).unwrap();
+    let refused = open(&disk, 8).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            WalError::Foreign {
+                found: 7,
+                expected: 8,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    let old = SimulatedDisk::new(1);
+    several_segments_of(&old, 0);
+    open(&old, 8).unwrap();
+}
+
 #[test]
 fn a_missing_segment_in_the_middle_is_treated_like_a_damaged_one() {
     let disk = SimulatedDisk::new(1);

@@ -114,6 +114,7 @@ codes! {
     InterruptedDueToReplStateChange = 11602,
     NotPrimaryNoSecondaryOk = 13435,
     NotPrimaryOrSecondary = 13436,
+    OutOfDiskSpace = 14031,
     IDLUnknownField = 40415,
     IDLFailedToParse = 40414,
     IDLDuplicateField = 40413,

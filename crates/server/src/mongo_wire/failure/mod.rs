@@ -108,6 +108,14 @@ impl Failure {
         }
     }
 
+    /// Nothing was proposed: there is no room for it.
+    pub(crate) fn out_of_disk_space(what: String) -> Self {
+        Failure {
+            nothing_written: true,
+            ..Self::new(Code::OutOfDiskSpace, what)
+        }
+    }
+
     /// Writes `code`, `codeName`, `errmsg` and details. Labels and `ok` are the dispatcher's.
     pub(crate) fn write_to(&self, writer: &mut DocumentWriter) {
         writer.string("errmsg", &self.message);

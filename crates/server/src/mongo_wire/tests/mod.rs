@@ -26,6 +26,7 @@ pub(super) fn status(role: RoleName, term: u64, writable: bool) -> NodeStatus {
         },
         settled: true,
         removed: false,
+        disk_full: None,
         revision: 1,
     }
 }

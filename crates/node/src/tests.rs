@@ -532,7 +532,7 @@ fn a_command_that_only_a_newer_program_reads_ends_the_node_with_a_clear_message(
     let node = start(settings.clone()).expect("starts");
     write(std::slice::from_ref(&node), 1);
     let mut newer = insert(2);
-    newer[0] += 1;
+    newer[0] = u8::MAX;
     node.propose(newer, Box::new(|_| {}));
     let reason = node.wait();
     assert!(matches!(reason, ExitReason::NewerFormat(_)), "{reason}");

@@ -51,6 +51,16 @@ const parts = {
     assert.deepEqual(rows, [{ _id: 0, n: 5 }]);
     await assert.rejects(things.aggregate([{ $juggle: 1 }]).toArray(), (error) => error.code === 40324);
   },
+  async severalCollectionsInOneBulk() {
+    const result = await client.bulkWrite([
+      { namespace: 'daily_node.other', name: 'insertOne', document: { _id: 1, n: 1 } },
+      { namespace: 'daily_node.other', name: 'updateOne', filter: { _id: 1 }, update: { $inc: { n: 1 } } },
+      { namespace: 'daily_node.things', name: 'deleteOne', filter: { _id: 'nobody' } },
+    ], { verboseResults: true });
+    assert.deepEqual([result.insertedCount, result.matchedCount, result.deletedCount], [1, 1, 0]);
+    assert.deepEqual(await database.collection('other').find().toArray(), [{ _id: 1, n: 2 }]);
+    await database.collection('other').drop();
+  },
   async followers() {
     await things.insertOne({ _id: 800 }, { writeConcern: { w: 'majority' } });
     const found = await things.findOne({ _id: 800 }, { readPreference: ReadPreference.SECONDARY, readConcern: { level: 'majority' } });

@@ -32,7 +32,7 @@ def topology(client, things):
     hello = client.admin.command("hello")
     assert hello["setName"] == "cstore" and hello["isWritablePrimary"], hello
     assert len(hello["hosts"]) == len(client.nodes | {client.primary}), hello
-    assert client.server_info()["versionArray"][0] >= 5
+    assert client.server_info()["versionArray"][0] >= 8
 
 
 @part
@@ -167,6 +167,46 @@ def aggregate(client, things):
     ]))
     assert rows == [{"n": 5, "avg": 27.0, "max": 47}], rows
     assert list(things.aggregate([{"$count": "all"}])) == [{"all": 300}]
+
+
+@part
+def several_collections_in_one_bulk(client, things):
+    other = things.database.other
+    result = client.bulk_write([
+        pymongo.InsertOne(namespace=other.full_name, document={"_id": 1, "n": 1}),
+        pymongo.UpdateOne(namespace=other.full_name, filter={"_id": 1}, update={"$inc": {"n": 1}}),
+        pymongo.UpdateOne(namespace=other.full_name, filter={"_id": 2}, update={"$set": {"n": 9}}, upsert=True),
+        pymongo.DeleteOne(namespace=things.full_name, filter={"_id": "nobody"}),
+    ], verbose_results=True)
+    assert (result.inserted_count, result.matched_count, result.upserted_count, result.deleted_count) == (1, 1, 1, 0), result
+    assert result.update_results[2].upserted_id == 2, result.update_results
+    assert list(other.find(sort=[("_id", 1)])) == [{"_id": 1, "n": 2}, {"_id": 2, "n": 9}]
+    try:
+        client.bulk_write([pymongo.InsertOne(namespace=other.full_name, document={"_id": 1})] * 2, ordered=False)
+        raise AssertionError("duplicates were taken")
+    except pymongo.errors.ClientBulkWriteException as error:
+        assert [each["code"] for each in error.write_errors] == [11000, 11000], error.write_errors
+    other.drop()
+
+
+@part
+def validators_and_views(client, things):
+    database = things.database
+    people = database.create_collection("people", validator={"$jsonSchema": {"required": ["age"], "properties": {"age": {"bsonType": "int"}}}})
+    people.insert_many([{"_id": 1, "age": 17}, {"_id": 2, "age": 40}])
+    try:
+        people.insert_one({"_id": 3, "age": "old"})
+        raise AssertionError("an invalid document was taken")
+    except pymongo.errors.WriteError as error:
+        assert error.code == 121 and error.details["errInfo"]["failingDocumentId"] == 3, error.details
+    people.with_options().insert_one({"_id": 3, "age": "old"}, bypass_document_validation=True)
+    adults = database.create_collection("adults", viewOn="people", pipeline=[{"$match": {"age": {"$gte": 18}}}])
+    assert ids(adults.find()) == [2] and adults.count_documents({}) == 1 and adults.distinct("age") == [40]
+    people.aggregate([{"$match": {"_id": {"$lt": 3}}}, {"$merge": "copies"}])
+    people.aggregate([{"$group": {"_id": None, "n": {"$sum": 1}}}, {"$out": "counts"}])
+    assert database.copies.count_documents({}) == 2 and database.counts.find_one() == {"_id": None, "n": 3}
+    for name in ("adults", "people", "copies", "counts"):
+        database.drop_collection(name)
 
 
 @part

@@ -16,11 +16,11 @@ pub(crate) const FIRST_BATCH_DOCUMENTS_DEFAULT: usize = 101;
 pub(crate) const BATCH_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 /// Minutes a logical session lives unused, as drivers are told.
 pub(crate) const SESSION_TIMEOUT_MINUTES: i32 = 30;
-/// Wire versions claimed: 21 is MongoDB 7.0.
+/// Wire versions claimed: 25 is MongoDB 8.0.
 pub(crate) const WIRE_VERSION_MIN: i32 = 0;
-pub(crate) const WIRE_VERSION_MAX: i32 = 21;
+pub(crate) const WIRE_VERSION_MAX: i32 = 25;
 /// The MongoDB version whose behaviour is followed.
-pub(crate) const MONGODB_VERSION: [i32; 4] = [7, 0, 0, 0];
+pub(crate) const MONGODB_VERSION: [i32; 4] = [8, 0, 0, 0];
 
 /// An idle connection keeps at most this much of each buffer.
 pub(crate) const IDLE_BUFFER_BYTES_MAX: usize = 64 * 1024;

@@ -10,7 +10,7 @@ pub(super) static COMMAND: Command = Command {
     ..Command::new("buildInfo", "versions", run)
 };
 
-/// `7.0.0`
+/// `8.0.0`
 pub(super) fn version() -> String {
     let [major, minor, patch, _] = MONGODB_VERSION;
     format!("{major}.{minor}.{patch}")

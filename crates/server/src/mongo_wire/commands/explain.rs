@@ -76,7 +76,7 @@ async fn answer(
     fields.document("command", command);
     fields.begin_document("serverInfo");
     fields.string("host", &invocation.server.settings.advertise);
-    fields.string("version", "7.0.0");
+    fields.string("version", "8.0.0");
     fields.string("gitVersion", env!("CARGO_PKG_VERSION"));
     fields.end();
     Ok(fields.into())

@@ -58,7 +58,7 @@ fn write(server: &Server, name: &str, fields: &mut DocumentWriter) {
         "enableTestCommands" => fields.bool(name, server.settings.enable_test_commands),
         "featureCompatibilityVersion" => {
             fields.begin_document(name);
-            fields.string("version", "7.0");
+            fields.string("version", "8.0");
             fields.end();
         }
         "authenticationMechanisms" => {

@@ -46,7 +46,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Third-party crates of the deterministic parts; nothing else may come in.
 const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("consensus", &[]),
-    ("document", &["bson", "jiff", "regex", "thiserror"]),
+    (
+        "document",
+        &[
+            "bson",
+            "icu_collator",
+            "icu_locale_core",
+            "jiff",
+            "regex",
+            "thiserror",
+        ],
+    ),
     (
         "write_ahead_log",
         &["crc32c", "lz4_flex", "thiserror", "parking_lot"],

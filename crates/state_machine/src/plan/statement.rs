@@ -3,10 +3,9 @@
 //! Everything that can be refused without looking at data is refused here, so that a malformed update never
 //! reaches the log.
 
-use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
+use bson::{Bson, RawBson, RawDocument, RawDocumentBuf, oid::ObjectId};
 use document::{
-    Collation, Context, DocumentError, ErrorKind, filter::Filter, sort::SortSpec, update::Update,
-    validate,
+    Collation, Context, DocumentError, filter::Filter, sort::SortSpec, update::Update, validate,
 };
 
 use super::request::{

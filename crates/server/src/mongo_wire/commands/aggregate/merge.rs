@@ -134,11 +134,13 @@ impl Merge {
 
     /// Refuses combinations that mean nothing, and pipelines that cannot run.
     fn check_modes(&self, context: &Context) -> Result<(), Failure> {
-        let nothing = match (self.matched, self.not_matched) {
-            (Matched::Keep, NotMatched::Discard | NotMatched::Fail) => true,
-            (Matched::Fail, NotMatched::Discard | NotMatched::Fail) => true,
-            _ => false,
-        };
+        let nothing = matches!(
+            (self.matched, self.not_matched),
+            (
+                Matched::Keep | Matched::Fail,
+                NotMatched::Discard | NotMatched::Fail
+            )
+        );
         if nothing {
             return Err(Failure::new(
                 Code::Location(51189),

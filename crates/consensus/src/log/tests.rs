@@ -118,7 +118,7 @@ fn entries_that_are_on_disk_only_are_known_by_their_terms() {
         .zip([1, 1, 3, 4, 4])
         .map(|(index, term)| entry(index, term))
         .collect();
-    let runs = vec![
+    let runs = [
         (LogIndex(1), Term(1)),
         (LogIndex(3), Term(3)),
         (LogIndex(4), Term(4)),

@@ -346,3 +346,62 @@ fn founding_membership(identity: &Identity) -> Membership {
     membership.voters = BTreeSet::from([identity.node_id]);
     membership
 }
+
+#[cfg(test)]
+mod tests {
+    use consensus::EntryKind;
+    use platform::SimulatedDisk;
+    use write_ahead_log::Options;
+
+    use super::*;
+    use crate::entry_codec::entry_header;
+
+    #[test]
+    fn the_terms_of_stored_entries_are_found_wherever_they_change() {
+        let histories: [&[u64]; 5] = [
+            &[1],
+            &[1; 100],
+            &[1, 1, 1, 4, 4, 9],
+            &[1, 2, 3, 4, 5],
+            &[7, 7, 8],
+        ];
+        for history in histories {
+            let dir = Path::new("/wal");
+            let (mut log, _) =
+                WriteAheadLog::open(SimulatedDisk::new(1), dir, Options::default()).expect("opens");
+            for (index, term) in (1..).zip(history) {
+                let entry = Entry {
+                    index: LogIndex(index),
+                    term: Term(*term),
+                    kind: EntryKind::Noop,
+                };
+                log.append(GROUP.0, index, &[&entry_header(&entry)])
+                    .expect("taken");
+            }
+            log.sync().expect("synced");
+            let stored = Stored {
+                data_dir: dir,
+                reader: log.reader(),
+            };
+            let last = history.len() as u64;
+            for first in 1..=last {
+                let runs = stored.terms(LogIndex(first), LogIndex(last));
+                let runs = runs.expect("they are all there");
+                let mut expected: Vec<(LogIndex, Term)> = Vec::new();
+                for (index, term) in (1..).zip(history).skip(first as usize - 1) {
+                    if expected.last().is_none_or(|(_, last)| last.0 != *term) {
+                        expected.push((LogIndex(index), Term(*term)));
+                    }
+                }
+                assert_eq!(runs, expected, "{history:?} from {first}");
+            }
+            assert_eq!(
+                stored
+                    .terms(LogIndex(last + 1), LogIndex(last))
+                    .expect("none"),
+                []
+            );
+            assert_eq!(stored.term_at(LogIndex(last + 1)).expect("none"), None);
+        }
+    }
+}

@@ -1,10 +1,11 @@
 //! Prints what appending and syncing cost: `cargo run --release -p write_ahead_log --example measure_log [directory]`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use platform::OsDisk;
-use write_ahead_log::{Options, Start, WriteAheadLog};
+use write_ahead_log::{Examination, Options, Start, WriteAheadLog};
 
 fn percentile(sorted: &[Duration], share: f64) -> Duration {
     sorted[((sorted.len() - 1) as f64 * share) as usize]
@@ -61,13 +62,44 @@ fn main() {
         );
     }
     println!("{:?}", log.stats());
-    drop(log);
-    let start = Instant::now();
-    let (_, recovered) = WriteAheadLog::open(OsDisk, &dir, Options::default()).expect("opens");
-    println!(
-        "recovery of {} entries: {:?}",
-        recovered.groups[&1].entries.len(),
-        start.elapsed()
-    );
+    for (batch, large) in [(1, 300 << 10), (64, 350)] {
+        let payload: Vec<u8> = payload.iter().copied().cycle().take(large).collect();
+        let first = index;
+        let mut bytes = 0;
+        while bytes < 300 << 20 {
+            for _ in 0..batch {
+                index += 1;
+                bytes += payload.len();
+                log.append(1, index, &[&payload]).expect("appends");
+            }
+            log.sync().expect("syncs");
+            while log.housekeep().expect("housekeeps") {}
+        }
+        drop(log);
+        for share in [1, 10] {
+            let start = Instant::now();
+            let found = Examination::of(OsDisk, &dir).expect("reads");
+            let examined = start.elapsed();
+            let held = Start {
+                index: index - (index - first) / share,
+                tag: 1,
+            };
+            let held = BTreeMap::from([(1, held)]);
+            let (_, recovered) =
+                WriteAheadLog::open_examined(found, Options::default(), &held).expect("opens");
+            println!(
+                "{} MiB, entries of {large} bytes: examined in {examined:?}, with {} entries in memory after {:?}",
+                bytes >> 20,
+                recovered.groups[&1].entries.len(),
+                start.elapsed()
+            );
+        }
+        let opened = WriteAheadLog::open(OsDisk, &dir, Options::default());
+        log = opened.expect("opens").0;
+        let removed = Start { index, tag: 1 };
+        log.remove_prefix(1, removed).expect("removes");
+        log.sync().expect("syncs");
+        while log.housekeep().expect("housekeeps") {}
+    }
     let _ = std::fs::remove_dir_all(dir);
 }

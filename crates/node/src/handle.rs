@@ -22,6 +22,7 @@ use crate::housekeeping::ClientDrivesBuild;
 use crate::inbound::RequestHandler;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::space::Space;
 use crate::status::{Gauges, Indices, NodeStatus, Observer, StatusBoard};
 use crate::throttle::Throttle;
 
@@ -48,6 +49,8 @@ pub(crate) struct NodeParts {
     pub throttle: Throttle,
     /// How the archive stands, if there is one.
     pub archive: Option<Arc<Mutex<ArchiveStatus>>>,
+    /// Looks at the files of the data directory.
+    pub files: Box<dyn Fn() -> Space + Send + Sync>,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held until the node has ended.
     pub lock: Mutex<Option<Box<dyn Send>>>,
@@ -143,6 +146,11 @@ impl Node {
     pub fn archive(&self) -> Option<ArchiveStatus> {
         let archive = self.parts.archive.as_ref()?;
         Some(archive.lock().clone())
+    }
+
+    /// Where this member's bytes are. Lists its directory: not to be called where nothing may wait.
+    pub fn space(&self) -> Space {
+        (self.parts.files)().and_held(&self.reader())
     }
 
     /// Calls `observer` now and with every later change of status.

@@ -45,6 +45,7 @@ mod recovery;
 mod repair;
 mod replay;
 mod small_file;
+mod space;
 mod staging;
 mod start;
 mod status;
@@ -81,6 +82,7 @@ pub use memory::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, MemoryBudget, QueueLimi
 pub use metrics::{BATCH_ENTRIES_BOUNDS, LogMetrics, Metrics, QueueBytes};
 pub use parts::Joiner;
 pub use peers::{GROUP, Peers, SnapshotDone};
+pub use space::Space;
 pub use start::Platform;
 pub use status::{Indices, NodeStatus, Observer};
 pub use stepped::{JoinAnswer, SteppedNode, SteppedPlatform};

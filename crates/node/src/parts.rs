@@ -36,6 +36,7 @@ use crate::peers::{GROUP, Peers};
 use crate::pins::Pins;
 use crate::recovery::{self, engine_root, recover};
 use crate::replay::Replay;
+use crate::space::Space;
 use crate::staging::Staging;
 use crate::start::identity_of;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
@@ -254,6 +255,10 @@ pub(crate) fn build<D: Disk, C: Clock>(
         let staging = staging.clone();
         move || staging.received_bytes()
     });
+    let files = Box::new({
+        let (disk, data_dir) = (disk.clone(), config.data_dir.clone());
+        move || Space::of_directory(&disk, &data_dir)
+    });
     let inbound = Inbound {
         core: inboxes.core.clone(),
         requests: requests.clone(),
@@ -375,6 +380,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         incoming_bytes,
         throttle: Throttle::default(),
         archive: archiver.as_ref().map(Archiver::status),
+        files,
         threads: Mutex::default(),
         lock: Mutex::new(Some(Box::new(lock))),
     });

@@ -62,7 +62,19 @@ pub(crate) fn namespace() -> Namespace {
 }
 
 pub(crate) fn insert(id: i32) -> Vec<u8> {
-    let document = bson::rawdoc! { "_id": id, "text": "x".repeat(100) };
+    insert_text(id, 100)
+}
+
+/// The text is one that does not compress.
+fn insert_text(id: i32, bytes: usize) -> Vec<u8> {
+    let mut state = u64::try_from(id).expect("ids count up") + 1;
+    let letters = (0..bytes).map(|_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + ((state >> 58) as u8))
+    });
+    let document = bson::rawdoc! { "_id": id, "text": letters.collect::<String>() };
     Command::Write(WriteCommand {
         namespace: namespace(),
         session: None,
@@ -90,11 +102,16 @@ pub(crate) fn propose(node: &Node, command: Vec<u8>) -> ProposeOutcome {
 
 /// Proposes until some member of `nodes` has applied it; returns the index.
 pub(crate) fn write(nodes: &[Node], id: i32) -> u64 {
+    write_text(nodes, id, 100)
+}
+
+fn write_text(nodes: &[Node], id: i32, bytes: usize) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let leader = nodes.iter().find(|node| node.status().writable);
         if let Some(leader) = leader
-            && let ProposeOutcome::Applied { index, reply } = propose(leader, insert(id))
+            && let ProposeOutcome::Applied { index, reply } =
+                propose(leader, insert_text(id, bytes))
         {
             let Reply::Write(reply) = reply else {
                 panic!("a write is answered as a write: {reply:?}")
@@ -144,6 +161,13 @@ fn describe(node: &Node) -> String {
 }
 
 pub(crate) fn cluster(directories: &[PathBuf]) -> (Vec<Node>, Vec<NodeConfig>) {
+    cluster_with(directories, |_| {})
+}
+
+fn cluster_with(
+    directories: &[PathBuf],
+    settle: impl Fn(&mut NodeConfig),
+) -> (Vec<Node>, Vec<NodeConfig>) {
     let first = config(&directories[0], &[]);
     let join = vec![first.peer_listen.clone()];
     let mut configs = vec![first];
@@ -152,6 +176,7 @@ pub(crate) fn cluster(directories: &[PathBuf]) -> (Vec<Node>, Vec<NodeConfig>) {
             .iter()
             .map(|directory| config(directory, &join)),
     );
+    configs.iter_mut().for_each(settle);
     let nodes: Vec<Node> = configs
         .iter()
         .map(|config| start(config.clone()).expect("starts"))
@@ -308,6 +333,56 @@ fn an_empty_follower_is_filled_from_a_snapshot() {
     assert!(engine.join("2").exists());
     follower.stop();
     leader.stop();
+}
+
+/// Whoever is away must not fill the others' disks: what they keep is bounded in bytes too, and it gets a snapshot instead.
+#[test]
+fn the_log_stays_within_its_bound_while_a_member_is_away() {
+    const RETAINED: u64 = 256 << 10;
+    const SEGMENT: u64 = 64 << 10;
+    const MEMTABLE: u64 = 64 << 10;
+    let directories: Vec<_> = (0..3)
+        .map(|_| tempfile::tempdir().expect("temporary directory"))
+        .collect();
+    let paths: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.path().to_owned())
+        .collect();
+    let (mut nodes, configs) = cluster_with(&paths, |config| {
+        config.log_retained_bytes = RETAINED;
+        config.log_segment_bytes = SEGMENT;
+        config.memtable_bytes = MEMTABLE;
+    });
+    let away = nodes
+        .iter()
+        .position(|node| !node.status().writable)
+        .expect("two follow");
+    nodes.remove(away).stop();
+    for id in 0..200 {
+        write_text(&nodes, id, 20_000);
+    }
+    // What is kept on purpose, what is not in tables yet, and the segments these begin and end in; the next in waiting.
+    let bound = RETAINED + 3 * MEMTABLE + 4 * SEGMENT;
+    for node in &nodes {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let space = node.space();
+            assert!(space.log_spare_bytes <= 4 * SEGMENT, "{space:?}");
+            if space.log_bytes <= bound {
+                assert!(node.metrics().log.written_bytes > 2 * bound, "{space:?}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{space:?}, not {bound}");
+            std::thread::yield_now();
+        }
+    }
+    nodes.push(start(configs[away].clone()).expect("starts again"));
+    let last = write(&nodes, 1_000);
+    let hashes: BTreeSet<String> = nodes.iter().map(|node| hash_at(node, last)).collect();
+    assert_eq!(hashes.len(), 1, "{hashes:?}");
+    for node in &nodes {
+        node.stop();
+    }
 }
 
 /// The swap of a snapshot is durable before the log is reset to it: a crash in between is mended at the next start.

@@ -12,11 +12,13 @@
 mod clock;
 mod disk;
 mod entropy;
+mod resources;
 mod simulated_disk;
 mod thread;
 
 pub use clock::{Clock, OsClock};
 pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
+pub use resources::{FileSystemRoom, file_system_room};
 pub use simulated_disk::{DiskCosts, FlippedByte, SimulatedDisk, SimulatedFile, SimulatedLock};
 pub use thread::lower_thread_priority;

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::storage_metrics;
-use crate::mongo_wire::{Counters, Server};
+use crate::mongo_wire::{Counters, Server, space_report};
 
-/// All metrics of this process.
+/// All metrics of this process. Lists its directory: not to be called where nothing may wait.
 pub(super) fn render(server: &Server) -> String {
     let mut text = String::new();
     let counters = &server.counters;
@@ -136,6 +136,10 @@ pub(super) fn render(server: &Server) -> String {
         );
     }
     archive(&mut text, server, indices.applied);
+    for number in space_report::files(server) {
+        let name = format!("cstore_{}", number.name);
+        metric(&mut text, &name, number.help, "gauge", number.value);
+    }
     peers(&mut text, server);
     storage_metrics::render(&mut text, server);
     text

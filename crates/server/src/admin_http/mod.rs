@@ -42,7 +42,7 @@ pub(crate) async fn serve(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
-async fn answer(server: &Server, mut stream: TcpStream) -> std::io::Result<()> {
+async fn answer(server: &Arc<Server>, mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() >= REQUEST_BYTES_MAX {
@@ -67,8 +67,14 @@ async fn answer(server: &Server, mut stream: TcpStream) -> std::io::Result<()> {
         words.next().unwrap_or_default(),
         words.next().unwrap_or_default(),
     );
-    let response = respond(server, method, path);
-    write(&mut stream, &response, method != "HEAD").await
+    let (server, method, path) = (Arc::clone(server), method.to_owned(), path.to_owned());
+    let with_body = method != "HEAD";
+    let responding = tokio::task::spawn_blocking(move || respond(&server, &method, &path));
+    // A task that panicked has printed why.
+    let Ok(response) = responding.await else {
+        return Ok(());
+    };
+    write(&mut stream, &response, with_body).await
 }
 
 /// A response: status, type and body.

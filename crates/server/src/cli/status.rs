@@ -213,10 +213,78 @@ fn describe(document: &Document) -> Result<String, CliError> {
         ]);
     }
     Ok(format!(
-        "cluster {cluster_id}  term {}  {leader}\n\n{}{notes}",
+        "cluster {cluster_id}  term {}  {leader}\n\n{}{}{notes}",
         or_dash(term),
-        super::table(&rows)
+        super::table(&rows),
+        space(document)
     ))
+}
+
+/// Where the members' bytes are; nothing if none of them says.
+fn space(document: &Document) -> String {
+    const COLUMNS: [(&str, &str); 7] = [
+        ("log", "log_bytes"),
+        ("spare", "log_spare_bytes"),
+        ("engine", "engine_bytes"),
+        ("staging", "staging_bytes"),
+        ("damaged", "damaged_bytes"),
+        ("disk free", "disk_free_bytes"),
+        ("memtables", "memtable_bytes"),
+    ];
+    let mut rows = vec![vec!["id".to_owned()]];
+    rows[0].extend(COLUMNS.map(|(name, _)| name.to_owned()));
+    rows[0].push("memory".to_owned());
+    let members = document.get_array("members").into_iter().flatten();
+    for member in members.filter_map(Bson::as_document) {
+        let Ok(space) = member.get_document("space") else {
+            continue;
+        };
+        let mut row = vec![or_dash(integer(member, "id"))];
+        let bytes = |of: &Document, field| integer(of, field).map_or("-".to_owned(), bytes_text);
+        row.extend(COLUMNS.map(|(_, field)| bytes(space, field)));
+        row.push(match member.get_document("memory") {
+            Ok(memory) => bytes(memory, "resident"),
+            Err(_) => "-".to_owned(),
+        });
+        rows.push(row);
+    }
+    let members = match rows.len() {
+        1 => String::new(),
+        _ => format!("\n{}", super::table(&rows)),
+    };
+    members + &collections(document)
+}
+
+/// The largest collections.
+fn collections(document: &Document) -> String {
+    let head = [
+        "collection",
+        "documents",
+        "their bytes",
+        "index bytes, about",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let listed = document.get_array("collections").into_iter().flatten();
+    for collection in listed.filter_map(Bson::as_document) {
+        let bytes = |field| integer(collection, field).map_or("-".to_owned(), bytes_text);
+        rows.push(vec![
+            collection.get_str("ns").unwrap_or_default().to_owned(),
+            or_dash(integer(collection, "documents")),
+            bytes("document_bytes"),
+            bytes("index_bytes_estimated"),
+        ]);
+    }
+    match rows.len() {
+        1 => String::new(),
+        _ => format!("\n{}", super::table(&rows)),
+    }
+}
+
+fn bytes_text(bytes: i64) -> String {
+    match bytes {
+        ..=0 => "0".to_owned(),
+        _ => indicatif::BinaryBytes(bytes.cast_unsigned()).to_string(),
+    }
 }
 
 /// A number, or a dash for what is not known.
@@ -272,6 +340,31 @@ mod tests {
                 members[1].reachable
             ),
             (2, None, false)
+        );
+    }
+
+    #[test]
+    fn the_bytes_of_those_who_say_are_shown() {
+        let mut document = status();
+        assert_eq!(
+            space(&document),
+            "",
+            "members of an older version say nothing"
+        );
+        let members = document.get_array_mut("members").expect("there are some");
+        members[0].as_document_mut().expect("a member").insert(
+            "space",
+            doc! { "log_bytes": 3_i64 << 20, "log_spare_bytes": 0, "a_newer_number": 7 },
+        );
+        document.insert(
+            "collections",
+            vec![doc! { "ns": "a.b", "documents": 5, "document_bytes": 2048, "index_bytes_estimated": 100 }],
+        );
+        let text = space(&document);
+        assert!(text.contains("\n1   3.00 MiB  0      -"), "{text}");
+        assert!(
+            text.contains("\na.b         5          2.00 KiB     100 B"),
+            "{text}"
         );
     }
 

@@ -9,6 +9,7 @@ use node::{NodeId, NodeStatus, RoleName, hex};
 
 use super::document_writer::DocumentWriter;
 use super::server::Server;
+use super::space_report::SpaceReport;
 use super::{memory_use, values};
 
 /// The kind of question, for the peer transport's small requests.
@@ -47,6 +48,8 @@ pub(crate) struct MemberReport {
     pub archive_error: Option<String>,
     /// What found no room, while its disk is full.
     pub disk_full: Option<String>,
+    /// Where its bytes are; empty if it does not say.
+    pub space: SpaceReport,
     pub reachable: bool,
     /// Why it is not reachable.
     pub error: Option<String>,
@@ -91,6 +94,7 @@ impl MemberReport {
         if let Some(what) = &self.disk_full {
             fields.string("disk_full", what);
         }
+        self.space.write_to(fields);
     }
 
     /// Takes over what a member of `cluster` said, or says why it cannot be believed.
@@ -130,6 +134,7 @@ impl MemberReport {
                 "archived_index" => self.archived_index = Some(number()),
                 "archive_error" => self.archive_error = Some(value.as_str()?.to_owned()),
                 "disk_full" => self.disk_full = Some(value.as_str()?.to_owned()),
+                "space" => self.space = SpaceReport::read(value.as_document()?),
                 _ => {}
             }
         }
@@ -147,7 +152,7 @@ fn bytes_by_part(parts: &RawDocument) -> Option<Vec<(String, u64)>> {
     Some(bytes)
 }
 
-/// This member's own report.
+/// This member's own report. Lists its directory: not to be called where nothing may wait.
 pub(crate) fn own(server: &Server) -> MemberReport {
     let status = server.node.status();
     let indices = server.node.indices();
@@ -170,6 +175,7 @@ pub(crate) fn own(server: &Server) -> MemberReport {
         archived_index: archive.as_ref().map(|archive| archive.archived_index),
         archive_error: archive.and_then(|archive| archive.trouble()),
         disk_full: status.disk_full.clone(),
+        space: SpaceReport::own(server),
         reachable: true,
         ..recorded(&status, status.id)
     }
@@ -227,8 +233,8 @@ pub(crate) async fn collect(server: &Arc<Server>) -> Vec<MemberReport> {
     let mut asked = Vec::new();
     for id in status.membership.members.keys() {
         if *id == status.id {
-            let mine = own(server);
-            asked.push(tokio::spawn(async move { mine }));
+            let server = server.clone();
+            asked.push(tokio::task::spawn_blocking(move || own(&server)));
             continue;
         }
         let mut report = recorded(&status, *id);

@@ -24,6 +24,7 @@ pub(crate) mod memory_use;
 mod read_point;
 mod request;
 mod server;
+pub(crate) mod space_report;
 mod topology;
 mod values;
 mod write_concern;

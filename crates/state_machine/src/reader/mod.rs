@@ -4,6 +4,7 @@
 //! The applied index, the catalog and the counters are published together after the engine has the command's writes,
 //! so a snapshot never sees half a command.
 
+mod estimate;
 mod hash;
 mod places;
 mod shared;
@@ -61,6 +62,11 @@ impl Reader {
     /// anything is applied.
     pub fn retain(&self, index: u64) -> Retained {
         Retained::new(&self.shared, index)
+    }
+
+    /// How many snapshots are held, and the oldest log index whose state is readable.
+    pub fn readable_since(&self) -> (usize, u64) {
+        self.shared.readable_since()
     }
 
     /// Gives up the versions that stay readable for a while though no snapshot shows them: for a time when nothing is

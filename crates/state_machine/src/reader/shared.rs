@@ -54,6 +54,11 @@ impl Shared {
         self.published.read().index
     }
 
+    pub(crate) fn readable_since(&self) -> (usize, u64) {
+        let registry = self.registry.lock();
+        (registry.readers.values().sum(), registry.oldest)
+    }
+
     /// Lets the engine drop what neither a snapshot nor the readable window needs. Called by the apply thread.
     pub(crate) fn release_old_versions(&self, applied: u64) {
         self.release_before(applied.saturating_sub(READABLE_WINDOW));

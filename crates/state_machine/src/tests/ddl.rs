@@ -313,6 +313,40 @@ fn a_command_of_the_first_format_knows_no_partial_index() {
 }
 
 #[test]
+fn the_bytes_of_indexes_are_estimated() {
+    let mut host = Host::new();
+    host.apply(&create_index(doc! { "n": 1 }, "n", doc! {}));
+    let estimate = |host: &Host| {
+        let snapshot = host.snapshot();
+        let collection = snapshot.collection(&places()).expect("it exists");
+        let exact: usize = snapshot
+            .prefix(&crate::keyspace::index_prefix(1))
+            .map(|entry| entry.expect("the engine is sound"))
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        let estimated = snapshot.estimated_index_bytes(collection);
+        (estimated.expect("the engine is sound"), exact as u64)
+    };
+    assert_eq!(estimate(&host), (0, 0));
+    for id in 0..60 {
+        host.one(insert(doc! { "_id": id, "n": id }));
+    }
+    let (estimated, exact) = estimate(&host);
+    assert!(
+        exact > 0 && estimated == exact,
+        "few entries are all counted"
+    );
+    for id in 60..1000 {
+        host.one(insert(doc! { "_id": id, "n": id }));
+    }
+    let (estimated, exact) = estimate(&host);
+    assert!(
+        estimated.abs_diff(exact) < exact / 10,
+        "{estimated} for {exact}"
+    );
+}
+
+#[test]
 fn a_collection_has_at_most_64_indexes() {
     let mut host = Host::new();
     for number in 0..63 {

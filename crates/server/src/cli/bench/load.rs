@@ -11,12 +11,15 @@ use tokio::task::LocalSet;
 
 use super::super::CliError;
 use super::connection::{Connection, Primary};
+use super::live::{self, LiveView};
+use super::pace::{Pace, counts_from};
 use super::prepared::{self, Prepared, Random};
+use super::timeline::{Point, Recorder, Timeline};
 use super::{BenchArgs, Measured};
 use crate::client::ClientError;
 
 /// Latencies are kept to three digits, from 1 µs to 10 minutes.
-const LATENCY_US_MAX: u64 = 600_000_000;
+pub(super) const LATENCY_US_MAX: u64 = 600_000_000;
 const LATENCY_DIGITS: u8 = 3;
 /// An operation that cannot be done within this time ends the run.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,11 +34,44 @@ pub(super) struct Outcome {
     /// Repetitions after lost connections and changes of the primary.
     pub retries: u64,
     pub latency_us: Histogram<u64>,
+    /// Second by second.
+    pub points: Vec<Point>,
+    pub whole: Whole,
+}
+
+/// The whole load, warming up included: what the members' counters count, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Whole {
+    pub elapsed: Duration,
+    /// Operations that write.
+    pub writes: u64,
+    /// Documents inserted.
+    pub inserted: u64,
+    /// Bytes of the documents that were inserted or changed.
+    pub user_bytes: u64,
+}
+
+impl Outcome {
+    pub fn empty() -> Outcome {
+        Outcome {
+            elapsed: Duration::ZERO,
+            operations: 0,
+            documents: 0,
+            retries: 0,
+            latency_us: histogram(),
+            points: Vec::new(),
+            whole: Whole::default(),
+        }
+    }
 }
 
 /// What all threads share.
 struct Shared {
     args: BenchArgs,
+    pace: Pace,
+    timeline: Arc<Timeline>,
+    /// Operations that have ended, warming up included.
+    ended: AtomicU64,
     next_id: AtomicI64,
     /// Operations still to do, when they are counted.
     operations_left: AtomicU64,
@@ -47,6 +83,8 @@ struct Shared {
 /// What the tasks of one thread add up.
 struct Tally {
     latency_us: Histogram<u64>,
+    seconds: Recorder,
+    whole: Whole,
     documents: u64,
     retries: u64,
     last_end: Instant,
@@ -56,9 +94,14 @@ struct Tally {
 /// Runs the load against the primary at `address`.
 pub(super) fn run(args: &BenchArgs, address: String) -> Result<Outcome, CliError> {
     let measured = args.measured();
-    let measure_from = Instant::now() + Duration::from_secs_f64(args.warmup);
+    let begin = Instant::now();
+    let measure_from = begin + Duration::from_secs_f64(args.warmup);
+    let threads = u32::from(args.threads).min(args.concurrency);
     let shared = Arc::new(Shared {
         args: args.clone(),
+        pace: Pace::new(begin, args.rate),
+        timeline: Arc::new(Timeline::new(threads as usize)),
+        ended: AtomicU64::new(0),
         next_id: AtomicI64::new(0),
         operations_left: AtomicU64::new(match measured {
             Measured::Operations(count) => count,
@@ -71,7 +114,6 @@ pub(super) fn run(args: &BenchArgs, address: String) -> Result<Outcome, CliError
             Measured::Operations(_) => None,
         },
     });
-    let threads = u32::from(args.threads).min(args.concurrency);
     let mut running = Vec::new();
     for thread in 0..threads {
         let tasks = (thread..args.concurrency)
@@ -79,16 +121,17 @@ pub(super) fn run(args: &BenchArgs, address: String) -> Result<Outcome, CliError
             .collect::<Vec<u32>>();
         let (shared, address) = (Arc::clone(&shared), address.clone());
         running.push(std::thread::spawn(move || {
-            run_thread(&shared, address, &tasks)
+            run_thread(&shared, address, (thread, &tasks))
         }));
     }
-    let mut outcome = Outcome {
-        elapsed: Duration::ZERO,
-        operations: 0,
-        documents: 0,
-        retries: 0,
-        latency_us: histogram(),
-    };
+    live::show(&LiveView {
+        quiet: !args.watched(),
+        measured,
+        timeline: &shared.timeline,
+        ended: &shared.ended,
+        running: &|| running.iter().any(|thread| !thread.is_finished()),
+    });
+    let mut outcome = Outcome::empty();
     for thread in running {
         let tally = thread
             .join()
@@ -102,15 +145,24 @@ pub(super) fn run(args: &BenchArgs, address: String) -> Result<Outcome, CliError
             .expect("histograms of the same shape");
         outcome.documents += tally.documents;
         outcome.retries += tally.retries;
+        outcome.whole.writes += tally.whole.writes;
+        outcome.whole.inserted += tally.whole.inserted;
+        outcome.whole.user_bytes += tally.whole.user_bytes;
         outcome.elapsed = outcome
             .elapsed
             .max(tally.last_end.saturating_duration_since(measure_from));
     }
+    outcome.whole.elapsed = begin.elapsed();
+    outcome.points = shared.timeline.points();
     outcome.operations = outcome.latency_us.len();
     Ok(outcome)
 }
 
-fn run_thread(shared: &Arc<Shared>, address: String, tasks: &[u32]) -> Result<Tally, CliError> {
+fn run_thread(
+    shared: &Arc<Shared>,
+    address: String,
+    (thread, tasks): (u32, &[u32]),
+) -> Result<Tally, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)
@@ -118,6 +170,8 @@ fn run_thread(shared: &Arc<Shared>, address: String, tasks: &[u32]) -> Result<Ta
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let tally = Rc::new(RefCell::new(Tally {
         latency_us: histogram(),
+        seconds: shared.timeline.recorder(thread as usize),
+        whole: Whole::default(),
         documents: 0,
         retries: 0,
         last_end: Instant::now(),
@@ -162,10 +216,15 @@ impl Worker {
         let mut number: i64 = 0;
         loop {
             for message in &mut messages {
-                let started = Instant::now();
-                if !self.goes_on(started) {
+                let due = self.shared.pace.claim();
+                // Nothing is begun that would be due when all is over.
+                if !self.goes_on(due.unwrap_or_else(Instant::now)) {
                     return Ok(());
                 }
+                if let Some(due) = due {
+                    tokio::time::sleep_until(due.into()).await;
+                }
+                let started = counts_from(due, Instant::now());
                 number += 1;
                 self.once(message, number, &mut connection, started).await?;
             }
@@ -223,17 +282,28 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
-        self.record(started, message.ids());
+        self.record(started, message);
         Ok(())
     }
 
-    fn record(&self, started: Instant, documents: usize) {
+    fn record(&self, started: Instant, message: &Prepared) {
+        let documents = message.ids();
+        self.shared.ended.fetch_add(1, Ordering::Relaxed);
+        let mut tally = self.tally.borrow_mut();
+        if message.writes() {
+            tally.whole.writes += 1;
+            tally.whole.user_bytes += documents as u64 * u64::from(self.shared.args.document_bytes);
+            if !self.shared.args.workload.needs_documents() {
+                tally.whole.inserted += documents as u64;
+            }
+        }
         if started < self.shared.measure_from {
             return;
         }
         let ended = Instant::now();
         let latency_us = u64::try_from((ended - started).as_micros()).unwrap_or(LATENCY_US_MAX);
-        let mut tally = self.tally.borrow_mut();
+        let second = (ended - self.shared.measure_from).as_secs();
+        tally.seconds.record(second, latency_us);
         tally.latency_us.saturating_record(latency_us);
         tally.documents += documents as u64;
         tally.last_end = ended;

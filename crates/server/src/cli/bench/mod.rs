@@ -1,14 +1,20 @@
 //! `cstore bench`: throughput and latency of one kind of operation, with many connections on few threads.
 //!
 //! It must itself be cheap, since it shares the machine with what it measures: messages are built once and only their
-//! numbers change, replies are only looked at, latencies go into one histogram per thread. Writes carry a session and a
+//! numbers change, replies are only looked at, latencies go into one histogram per thread and second. Writes carry a session and a
 //! number as drivers' do, so an operation repeated after a fail-over counts, and has its effect, once.
 
 mod connection;
+mod live;
 mod load;
+mod pace;
+mod plot;
 mod prepared;
 mod report;
+mod storage;
+mod timeline;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +22,7 @@ use bson::{RawDocumentBuf, rawdoc};
 
 use super::{CliError, ClusterArgs};
 use crate::client::{Client, ClientError};
+use storage::{Cost, Counters};
 
 /// Documents that are loaded at once before reads and updates begin.
 const LOAD_BATCH: i64 = 1000;
@@ -58,9 +65,22 @@ pub(crate) struct BenchArgs {
     /// Collection; dropped first
     #[arg(long, default_value = "bench")]
     collection: String,
-    /// Print the result as one JSON document
-    #[arg(long)]
-    json: bool,
+    /// Begin so many operations a second, however long they take; latency then counts from when an operation was due
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
+    rate: Option<f64>,
+    /// Draw latency and throughput over time
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// The result with its second-by-second series as one JSON document, into a file or to standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("a number above 0 is needed".to_owned()),
+    }
 }
 
 /// One kind of operation.
@@ -109,14 +129,28 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     }
     let mut client = args.cluster.client();
     prepare(&mut client, args)?;
+    let before = Counters::of_leader(&args.cluster)?;
     let outcome = load::run(args, client.primary()?.address().to_owned())?;
-    let text = if args.json {
-        report::as_json(args, &outcome)
-    } else {
-        report::as_text(args, &outcome)
-    };
-    super::print(&text)?;
+    let after = Counters::of_leader(&args.cluster)?;
+    let cost = Cost::between(before, after, &outcome);
+    if let Some(file) = &args.plot {
+        let (title, figures) = (report::title(args), report::figures(&outcome));
+        write(file, &plot::svg(&title, &figures, &outcome.points))?;
+    }
+    if args.json_to_output() {
+        super::print(&report::as_json(args, &outcome, cost.as_ref()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &args.json {
+        write(file, &report::as_json(args, &outcome, cost.as_ref()))?;
+    }
+    super::print(&report::as_text(args, &outcome, cost.as_ref()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn write(file: &Path, content: &str) -> Result<(), CliError> {
+    std::fs::write(file, content)
+        .map_err(|error| CliError::Failed(format!("cannot write {}: {error}", file.display())))
 }
 
 /// An empty collection, or one with the documents that reads and updates name.
@@ -142,6 +176,16 @@ fn prepare(client: &mut Client, args: &BenchArgs) -> Result<(), CliError> {
 }
 
 impl BenchArgs {
+    /// Whether standard output is to carry JSON and nothing else.
+    fn json_to_output(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Whether somebody may be watching.
+    fn watched(&self) -> bool {
+        !self.json_to_output()
+    }
+
     fn measured(&self) -> Measured {
         match self.operations {
             Some(operations) => Measured::Operations(operations),

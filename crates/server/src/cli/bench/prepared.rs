@@ -56,6 +56,11 @@ impl Prepared {
         }
     }
 
+    /// Whether it changes documents: such messages are numbered.
+    pub fn writes(&self) -> bool {
+        self.number_at.is_some()
+    }
+
     /// Document ids to fill in.
     pub fn ids(&self) -> usize {
         self.ids_at.len()

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::BenchArgs;
 use super::load::Outcome;
+use super::storage::Cost;
+use super::timeline::Point;
 
 const QUANTILES: [(&str, f64); 5] = [
     ("p50", 0.5),
@@ -22,7 +24,7 @@ fn rates(outcome: &Outcome) -> (f64, f64) {
     )
 }
 
-pub(super) fn as_json(args: &BenchArgs, outcome: &Outcome) -> String {
+pub(super) fn as_json(args: &BenchArgs, outcome: &Outcome, cost: Option<&Cost>) -> String {
     let (operations_per_second, documents_per_second) = rates(outcome);
     let latency = &outcome.latency_us;
     let mut latency_us =
@@ -40,7 +42,10 @@ pub(super) fn as_json(args: &BenchArgs, outcome: &Outcome) -> String {
         "operations_per_second": round(operations_per_second),
         "documents_per_second": round(documents_per_second),
         "retries": outcome.retries,
+        "rate": args.rate,
         "latency_us": latency_us,
+        "storage": cost.map(Cost::as_json),
+        "series": outcome.points.iter().map(Point::as_json).collect::<Vec<_>>(),
     });
     format!(
         "{}\n",
@@ -48,7 +53,34 @@ pub(super) fn as_json(args: &BenchArgs, outcome: &Outcome) -> String {
     )
 }
 
-pub(super) fn as_text(args: &BenchArgs, outcome: &Outcome) -> String {
+/// The line under a picture's title.
+pub(super) fn figures(outcome: &Outcome) -> String {
+    let (operations_per_second, _) = rates(outcome);
+    let latency = &outcome.latency_us;
+    let at = |quantile| milliseconds(latency.value_at_quantile(quantile) as f64);
+    format!(
+        "{operations_per_second:.0} operations/s; latency p50 {} ms, p99 {} ms, p99.9 {} ms, max {} ms",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        milliseconds(latency.max() as f64)
+    )
+}
+
+/// What a picture is of.
+pub(super) fn title(args: &BenchArgs) -> String {
+    let paced = args.rate.map_or(String::new(), |rate| {
+        format!(", {rate} operations/s asked for")
+    });
+    format!(
+        "cstore bench: {}, {} connections, documents of {} bytes{paced}",
+        args.workload.name(),
+        args.concurrency,
+        args.document_bytes
+    )
+}
+
+pub(super) fn as_text(args: &BenchArgs, outcome: &Outcome, cost: Option<&Cost>) -> String {
     let (operations_per_second, documents_per_second) = rates(outcome);
     let latency = &outcome.latency_us;
     let mut text = format!(
@@ -76,6 +108,9 @@ pub(super) fn as_text(args: &BenchArgs, outcome: &Outcome) -> String {
         "  max {} ms\n",
         milliseconds(latency.max() as f64)
     ));
+    if let Some(cost) = cost {
+        text.push_str(&cost.as_text());
+    }
     if outcome.retries > 0 {
         text.push_str(&format!(
             "  {} repetitions after lost connections or changes of the primary\n",

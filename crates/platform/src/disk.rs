@@ -38,11 +38,12 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// An exclusive lock on a path, released when dropped or when the process ends.
     type Lock: Send + Sync + 'static;
 
-    /// Creates the directory and its missing ancestors.
+    /// Creates the directory and its missing ancestors, durably: the directory's name is on disk when this returns, were it
+    /// made now or by a program that was killed before it could say so.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Opens a file for reading and, if asked, writing.
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Self::File>;
-    /// Files and directories directly within `path`, sorted by name.
+    /// Files and directories directly within `path`, sorted by name. One that another thread removes meanwhile is listed or not.
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
     /// Renames within one file system, replacing the target.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -101,7 +102,25 @@ impl Disk for OsDisk {
     type Lock = OsLock;
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        let mut missing = Vec::new();
+        for ancestor in path.ancestors().filter(|it| !it.as_os_str().is_empty()) {
+            if ancestor.try_exists()? {
+                break;
+            }
+            missing.push(ancestor);
+        }
+        fs::create_dir_all(path)?;
+        for made in &missing {
+            self.sync_dir(parent(made))?;
+        }
+        if missing.is_empty() {
+            match self.sync_dir(parent(path)) {
+                // Whoever made it in a directory that is not ours answers for it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<OsFile> {
@@ -118,7 +137,10 @@ impl Disk for OsDisk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                found => found?,
+            };
             entries.push(DirEntry {
                 name: entry.file_name().to_string_lossy().into_owned(),
                 len: if metadata.is_dir() { 0 } else { metadata.len() },
@@ -157,6 +179,15 @@ impl Disk for OsDisk {
             .open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(OsLock { _file: file })
+    }
+}
+
+/// The directory that holds this one's name.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
     }
 }
 

@@ -48,9 +48,6 @@ impl BulkLoader {
                 detail: "the directory is not empty",
             });
         }
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            OsDisk.sync_dir(parent).map_err(io)?;
-        }
         let cache = Arc::new(Cache::with_capacity_bytes(CACHE_BYTES));
         let numbers = SequenceNumberCounter::default();
         let tree = open_tree(dir, &numbers, &cache, &Arc::new(Gate::default()), true)

@@ -23,6 +23,7 @@ use lsm_tree::{
     AnyTree, Cache, CompressionType, Config, InternalValue, SequenceNumberCounter, Tree, ValueType,
 };
 use parking_lot::Mutex;
+use platform::{Disk, OsDisk};
 
 use crate::engine::{Batch, Engine, EngineStats, RangeIterator, Version};
 use crate::fault::FaultContext;
@@ -144,6 +145,10 @@ impl LsmEngine {
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Self>, StorageFault> {
         let context = FaultContext::new(dir);
         integrity::check_before_open(dir, &context)?;
+        // `lsm-tree` would make it, and sync what is in it, but not its name.
+        OsDisk
+            .create_dir_all(dir)
+            .map_err(|error| context.io("create", error))?;
         let list_numbers = SequenceNumberCounter::default();
         let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
         let gate = Arc::new(Gate::default());

@@ -67,3 +67,37 @@ fn names_are_created_listed_renamed_and_removed() {
     OsDisk.remove_file(&b).unwrap();
     assert!(OsDisk.list(dir.path()).unwrap().is_empty());
 }
+
+#[test]
+fn a_listing_goes_on_over_names_that_vanish_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    OsDisk.open(&dir.path().join("stays"), WRITE).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let path = dir.path().join("comes and goes");
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                drop(OsDisk.open(&path, WRITE).unwrap());
+                OsDisk.remove_file(&path).unwrap();
+            }
+        });
+        for _ in 0..5_000 {
+            let listed = OsDisk.list(dir.path());
+            done.store(listed.is_err(), std::sync::atomic::Ordering::Relaxed);
+            assert!(listed.unwrap().iter().any(|entry| entry.name == "stays"));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_directory_is_made_with_its_ancestors_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/c");
+    for _ in 0..2 {
+        OsDisk.create_dir_all(&path).unwrap();
+        assert!(OsDisk.exists(&path).unwrap());
+    }
+    OsDisk.open(&path.join("file"), WRITE).unwrap();
+    assert!(OsDisk.create_dir_all(&path.join("file")).is_err());
+}

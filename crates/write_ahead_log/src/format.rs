@@ -22,6 +22,10 @@ pub(crate) const BATCH_ALIGNMENT: usize = 8;
 /// Payloads shorter than this are not worth compressing.
 const COMPRESS_BYTES_MIN: usize = 512;
 const FLAG_LZ4: u8 = 1;
+/// An LZ4 block makes at most so many bytes of one.
+const LZ4_EXPANSION_MAX: usize = 255;
+/// Indices stay where adding to them cannot overflow.
+const INDEX_MAX: u64 = i64::MAX as u64;
 
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(BATCH_ALIGNMENT));
 const _: () = assert!(BATCH_HEADER_BYTES.is_multiple_of(BATCH_ALIGNMENT));
@@ -237,6 +241,8 @@ pub(crate) enum BadRecord {
         version: u8,
     },
     Compression,
+    /// Intact, but of an index that no entry has.
+    Index(u64),
 }
 
 impl std::fmt::Display for BadRecord {
@@ -248,6 +254,7 @@ impl std::fmt::Display for BadRecord {
                 write!(f, "a record of unknown kind {kind} or version {version}")
             }
             Self::Compression => f.write_str("a record that cannot be decompressed"),
+            Self::Index(index) => write!(f, "a record of the impossible index {index}"),
         }
     }
 }
@@ -349,6 +356,10 @@ impl RecordHeader {
             payload_bytes: u32_at(record, 12),
             compressed: flags & FLAG_LZ4 != 0,
         };
+        let least = u64::from(header.kind == RecordKind::Entry);
+        if !(least..=INDEX_MAX).contains(&header.index) {
+            return Err(BadRecord::Index(header.index));
+        }
         Ok((header, &record[RECORD_HEADER_BYTES..]))
     }
 
@@ -361,6 +372,10 @@ impl RecordHeader {
     pub fn payload(&self, stored: &[u8]) -> Result<Vec<u8>, BadRecord> {
         if !self.compressed {
             return Ok(stored.to_vec());
+        }
+        // No block expands further: a length that lies costs no memory.
+        if self.payload_bytes as usize > stored.len().saturating_mul(LZ4_EXPANSION_MAX) {
+            return Err(BadRecord::Compression);
         }
         let payload = lz4_flex::block::decompress(stored, self.payload_bytes as usize)
             .map_err(|_| BadRecord::Compression)?;

@@ -91,3 +91,32 @@ fn a_resealed_record_belongs_to_its_new_segment_only() {
     );
     assert!(RecordHeader::decode(&buffer, Seed::of(2)).is_ok());
 }
+
+#[test]
+fn intact_records_that_nobody_writes_are_refused() {
+    let seed = Seed::of(1);
+    for (kind, index) in [
+        (RecordKind::Entry, 0),
+        (RecordKind::Entry, u64::MAX),
+        (RecordKind::Start, u64::MAX),
+        (RecordKind::Reset, u64::MAX),
+    ] {
+        let mut buffer = Vec::new();
+        append_record(&mut buffer, seed, (kind, 1, index), &[&[0; 8]]);
+        assert_eq!(
+            RecordHeader::decode(&buffer, seed),
+            Err(BadRecord::Index(index))
+        );
+    }
+    let mut buffer = Vec::new();
+    append_record(
+        &mut buffer,
+        seed,
+        (RecordKind::Entry, 1, 1),
+        &[&[7; 4 << 10]],
+    );
+    buffer[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    reseal_record(seed, &mut buffer);
+    let (header, stored) = RecordHeader::decode(&buffer, seed).unwrap();
+    assert_eq!(header.payload(stored), Err(BadRecord::Compression));
+}

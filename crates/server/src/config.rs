@@ -33,6 +33,9 @@ pub(crate) struct ConfigFile {
     pub log_retained_mib: Option<u64>,
     pub ttl_seconds: Option<u32>,
     pub archive_dir: Option<PathBuf>,
+    pub log_retained_entries: Option<u64>,
+    pub log_segment_kib: Option<u64>,
+    pub memtable_kib: Option<u64>,
 }
 
 /// Why a configuration file cannot be used.

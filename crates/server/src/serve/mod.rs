@@ -88,6 +88,15 @@ pub struct ServeArgs {
     /// Copy the committed log into this directory, for `cstore restore --to-time` and `--to-index`; better on another disk.
     #[arg(long, value_name = "DIR")]
     pub archive_dir: Option<PathBuf>,
+    /// The same bound in entries [default: 50000].
+    #[arg(long, value_name = "N")]
+    pub log_retained_entries: Option<u64>,
+    /// Length of the log's files [default: 16384].
+    #[arg(long, value_name = "KIB")]
+    pub log_segment_kib: Option<u64>,
+    /// Writes kept in memory before they go to a table; what a start after a crash replays [default: 16384].
+    #[arg(long, value_name = "KIB")]
+    pub memtable_kib: Option<u64>,
 }
 
 /// Runs a node until it is told to stop or fails; returns the process's exit code.

@@ -184,6 +184,15 @@ fn node_config(settings: &Settings) -> NodeConfig {
     if let Some(mib) = settings.log_retained_mib {
         config.log_retained_bytes = mib.saturating_mul(1 << 20);
     }
+    if let Some(entries) = settings.log_retained_entries {
+        config.log_retained_entries = entries;
+    }
+    if let Some(kib) = settings.log_segment_kib {
+        config.log_segment_bytes = kib.saturating_mul(1 << 10);
+    }
+    if let Some(kib) = settings.memtable_kib {
+        config.memtable_bytes = kib.saturating_mul(1 << 10);
+    }
     config.notices = Notices::new(|what| eprintln!("cstore: {what}"));
     config
 }

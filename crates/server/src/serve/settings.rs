@@ -21,6 +21,8 @@ const CONNECTIONS_MAX_DEFAULT: usize = 20_000;
 const WORKER_THREADS_DEFAULT_MAX: usize = 4;
 const ELECTION_TIMEOUT_MS_DEFAULT: u64 = 150;
 const HEARTBEAT_MS_DEFAULT: u64 = 50;
+/// Smaller segments and memtables would hold little beside their own bookkeeping.
+const SIZE_KIB_MIN: u64 = 16;
 
 /// Everything one node needs to know to start.
 #[derive(Debug, Clone)]
@@ -51,6 +53,9 @@ pub(crate) struct Settings {
     /// Time between two looks for expired documents.
     pub ttl_period: Duration,
     pub archive_dir: Option<PathBuf>,
+    pub log_retained_entries: Option<u64>,
+    pub log_segment_kib: Option<u64>,
+    pub memtable_kib: Option<u64>,
 }
 
 /// Why flags and configuration do not make a node.
@@ -191,6 +196,9 @@ impl Settings {
                     Duration::from_secs(seconds.into())
                 }),
             archive_dir: args.archive_dir.or(file.archive_dir),
+            log_retained_entries: args.log_retained_entries.or(file.log_retained_entries),
+            log_segment_kib: args.log_segment_kib.or(file.log_segment_kib),
+            memtable_kib: args.memtable_kib.or(file.memtable_kib),
         };
         settings.check_limits()?;
         Ok(settings)
@@ -223,6 +231,16 @@ impl Settings {
         if let Some(memory_mib) = self.memory_mib {
             least("memory", memory_mib, MEMORY_BYTES_MIN >> 20)?;
         }
+        least(
+            "log-segment-kib",
+            self.log_segment_kib.unwrap_or(SIZE_KIB_MIN),
+            SIZE_KIB_MIN,
+        )?;
+        least(
+            "memtable-kib",
+            self.memtable_kib.unwrap_or(SIZE_KIB_MIN),
+            SIZE_KIB_MIN,
+        )?;
         if self.leases {
             least("election-timeout-ms", self.election_timeout_ms, 50)?;
         }

@@ -39,6 +39,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("benchmarks", &["end_to_end"]),
     (
+        "fuzz_targets",
+        &[
+            "consensus",
+            "platform",
+            "write_ahead_log",
+            "document",
+            "storage_engine",
+            "state_machine",
+            "peer_transport",
+            "node",
+        ],
+    ),
+    // It talks to processes, and knows of nobody's code.
+    ("crash_harness", &[]),
+    (
         "end_to_end",
         &["server", "node", "document", "platform", "simulator"],
     ),

@@ -1,0 +1,4 @@
+//! `log_entry` of crates/fuzz_targets, guided by coverage.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::run("log_entry", data));

@@ -1,0 +1,4 @@
+//! `peer_join_reply` of crates/fuzz_targets, guided by coverage.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::run("peer_join_reply", data));

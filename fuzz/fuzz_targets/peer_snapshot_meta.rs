@@ -1,0 +1,4 @@
+//! `peer_snapshot_meta` of crates/fuzz_targets, guided by coverage.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::run("peer_snapshot_meta", data));

@@ -225,6 +225,7 @@ fn commands() -> Vec<Command> {
             }),
             ordered: true,
             now_ms: 1_700_000_000_000,
+            terms: Default::default(),
             statements: vec![Statement {
                 statement_id: 0,
                 operation,

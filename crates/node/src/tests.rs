@@ -62,7 +62,7 @@ pub(crate) fn namespace() -> Namespace {
 }
 
 pub(crate) fn insert(id: i32) -> Vec<u8> {
-    insert_text(id, 100)
+    insert_document(bson::rawdoc! { "_id": id, "text": "x".repeat(100) })
 }
 
 /// The text is one that does not compress.
@@ -74,7 +74,10 @@ fn insert_text(id: i32, bytes: usize) -> Vec<u8> {
             .wrapping_add(1_442_695_040_888_963_407);
         char::from(b'0' + ((state >> 58) as u8))
     });
-    let document = bson::rawdoc! { "_id": id, "text": letters.collect::<String>() };
+    insert_document(bson::rawdoc! { "_id": id, "text": letters.collect::<String>() })
+}
+
+fn insert_document(document: bson::RawDocumentBuf) -> Vec<u8> {
     Command::Write(WriteCommand {
         namespace: namespace(),
         session: None,
@@ -102,16 +105,19 @@ pub(crate) fn propose(node: &Node, command: Vec<u8>) -> ProposeOutcome {
 
 /// Proposes until some member of `nodes` has applied it; returns the index.
 pub(crate) fn write(nodes: &[Node], id: i32) -> u64 {
-    write_text(nodes, id, 100)
+    write_command(nodes, &insert(id))
 }
 
 fn write_text(nodes: &[Node], id: i32, bytes: usize) -> u64 {
+    write_command(nodes, &insert_text(id, bytes))
+}
+
+fn write_command(nodes: &[Node], command: &[u8]) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let leader = nodes.iter().find(|node| node.status().writable);
         if let Some(leader) = leader
-            && let ProposeOutcome::Applied { index, reply } =
-                propose(leader, insert_text(id, bytes))
+            && let ProposeOutcome::Applied { index, reply } = propose(leader, command.to_vec())
         {
             let Reply::Write(reply) = reply else {
                 panic!("a write is answered as a write: {reply:?}")

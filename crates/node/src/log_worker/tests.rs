@@ -118,7 +118,8 @@ fn a_lone_writer_costs_one_sync_a_write() {
     }
     let after = node.metrics().log;
     assert_eq!(after.entries - before.entries, 50);
-    assert_eq!(after.syncs - before.syncs, 50);
+    // Entries are counted a moment before their sync is: the one under way at the beginning may fall between.
+    assert!((50..=51).contains(&(after.syncs - before.syncs)));
     node.stop();
 }
 

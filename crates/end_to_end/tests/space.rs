@@ -69,11 +69,13 @@ async fn status_shows_where_the_bytes_are() {
 
     let uri = cluster.uri();
     // The member that is asked may apply what a majority has a moment later.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     let status = loop {
         let status = json(&in_background(arguments(&["status", "--json", "--uri", &uri])).await);
         if status["collections"][0]["documents"] == 2000 {
             break status;
         }
+        assert!(std::time::Instant::now() < deadline, "{status}");
     };
     let members = status["members"].as_array().expect("members");
     assert_eq!(members.len(), 3);

@@ -521,7 +521,6 @@ impl Choices {
 }
 
 #[test]
-#[ignore = "fails now and then: an engine that was dropped is not always at rest when its directory is opened again"]
 fn a_stream_interrupted_at_random_while_writes_go_on_yields_the_state_at_its_version() {
     for seed in 1..=6 {
         let mut choices = Choices(0x9e37_79b9_7f4a_7c15 ^ seed);
@@ -533,7 +532,8 @@ fn a_stream_interrupted_at_random_while_writes_go_on_yields_the_state_at_its_ver
             let meta = meta(1, term, &applied);
             let mut sink = receiver.staging.begin(meta).expect("begins");
             let export = sender.export(&sink.progress());
-            for chunk in export.expect("pinned and applied") {
+            let mut export = export.expect("pinned and applied");
+            while let Some(chunk) = export.next() {
                 sender.write(choices.below(40));
                 match choices.below(10) {
                     0 => {
@@ -542,7 +542,8 @@ fn a_stream_interrupted_at_random_while_writes_go_on_yields_the_state_at_its_ver
                         continue 'streams;
                     }
                     1 => {
-                        drop(sink);
+                        // The stream holds the engine, and two of them must not have one directory open.
+                        drop((sink, export));
                         sender = sender.restart();
                         term += choices.below(2);
                         continue 'streams;

@@ -3,7 +3,8 @@
 //!
 //! Levels are as `lsm-tree` keeps them: the ordinary steps bound what the tables take beyond the live data when values are
 //! overwritten at random. Deletions, and overwriting without pause, leave more: then everything is *squeezed* into the last
-//! level, step by step, where garbage ends.
+//! level, step by step, where garbage ends. What came there while readers still needed it is found no other way than by
+//! writing the tables once more; that happens when nothing else is left to do and the estimate of garbage is still high.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -71,9 +72,29 @@ pub(crate) fn run_compactions(shared: &Shared) {
     }
 }
 
+/// What a compaction is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Few runs to read; what nobody needs goes on the way. In haste nothing needs to go.
+    Order,
+    /// Everything into the last level, where garbage ends.
+    Squeeze,
+    /// The last level once more: what was merged into it in haste, or was still needed then.
+    Rewrite,
+}
+
+/// How a step of compaction ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Done,
+    Nothing,
+    /// Readers still need what would be dropped.
+    Waits,
+}
+
 /// The watermark for a compaction of everything durable now, or `None` to wait for readers. Called while
 /// the gate keeps new tables out.
-fn watermark(shared: &Shared, patient: bool) -> Option<Version> {
+fn watermark(shared: &Shared, purpose: Purpose) -> Option<Version> {
     let view = shared.views.current();
     let durable = view.durable.unwrap_or(0);
     let mut state = shared.maintenance.state.lock();
@@ -81,7 +102,7 @@ fn watermark(shared: &Shared, patient: bool) -> Option<Version> {
         return Some(durable.saturating_add(1));
     }
     let threshold = usize::from(shared.options.level_0_tables_max);
-    if patient && view.tables.level_0_runs < threshold * PATIENCE {
+    if purpose != Purpose::Order || view.tables.level_0_runs < threshold * PATIENCE {
         state.compaction_awaits = Some(durable);
         return None;
     }
@@ -90,14 +111,27 @@ fn watermark(shared: &Shared, patient: bool) -> Option<Version> {
 
 /// Does one step of compaction; false when there is nothing to do (now).
 fn compact(shared: &Shared, retired: &mut Retired) -> lsm_tree::Result<bool> {
-    if step(shared, retired, ordinary(shared))? {
-        return Ok(true);
+    match step(shared, retired, Purpose::Order)? {
+        Step::Done => return Ok(true),
+        Step::Waits => return Ok(false),
+        Step::Nothing => {}
     }
-    if shared.maintenance.state.lock().compaction_awaits.is_some() || !is_garbage_high(shared) {
-        return Ok(false);
-    }
-    if step(shared, retired, squeezing(shared))? {
-        return Ok(true);
+    for purpose in [Purpose::Squeeze, Purpose::Rewrite] {
+        if !is_garbage_high(shared) {
+            return Ok(false);
+        }
+        match step(shared, retired, purpose)? {
+            Step::Done if purpose == Purpose::Rewrite => {
+                // What is left now cannot be dropped: the estimate was too high.
+                let tables = shared.views.current().tables.clone();
+                shared.garbage.lock().squeezed(&tables);
+                return Ok(true);
+            }
+            Step::Done => return Ok(true),
+            // To drop nothing would only hide what there is to drop.
+            Step::Waits => return Ok(false),
+            Step::Nothing => {}
+        }
     }
     let tables = shared.views.current().tables.clone();
     shared.garbage.lock().squeezed(&tables);
@@ -122,25 +156,31 @@ fn squeezing(shared: &Shared) -> Leveled {
         .with_table_target_size(shared.options.table_bytes)
 }
 
-fn step(shared: &Shared, retired: &mut Retired, strategy: Leveled) -> lsm_tree::Result<bool> {
+fn step(shared: &Shared, retired: &mut Retired, purpose: Purpose) -> lsm_tree::Result<Step> {
     let _compacting = shared.gate.compacting.lock();
     let choosing = shared.gate.choose();
-    let Some(watermark) = watermark(shared, true) else {
-        return Ok(false);
+    let Some(watermark) = watermark(shared, purpose) else {
+        return Ok(Step::Waits);
     };
     let list = shared.tree.current_version().id();
     let before = tables_of(shared);
     shared.list_numbers.set(0);
-    let compacted = shared.tree.compact(Arc::new(strategy), watermark);
+    let tree = &shared.tree;
+    let compacted = match purpose {
+        Purpose::Order => tree.compact(Arc::new(ordinary(shared)), watermark),
+        Purpose::Squeeze => tree.compact(Arc::new(squeezing(shared)), watermark),
+        Purpose::Rewrite if before.is_empty() => Ok(()),
+        Purpose::Rewrite => tree.major_compact(shared.options.table_bytes, watermark),
+    };
     drop(choosing);
     room::settle_tables(shared, compacted.is_err());
     compacted?;
     if shared.tree.current_version().id() == list {
-        return Ok(false);
+        return Ok(Step::Nothing);
     }
     retired.add_tables(account(shared, before));
     retired.add(shared.views.refresh(&shared.tree, None), None);
-    Ok(true)
+    Ok(Step::Done)
 }
 
 /// The tables there are, by number.
@@ -180,7 +220,7 @@ pub(crate) fn compact_all(shared: &Shared) -> lsm_tree::Result<()> {
     shared.gate.unpaced.store(true, Ordering::Relaxed);
     let before = tables_of(shared);
     let choosing = shared.gate.choose();
-    let watermark = watermark(shared, false).unwrap_or(DROP_NOTHING);
+    let watermark = watermark(shared, Purpose::Order).unwrap_or(DROP_NOTHING);
     shared.list_numbers.set(0);
     let compacted = shared
         .tree

@@ -1,7 +1,7 @@
 use platform::{OsDisk, OsEntropy};
 
 use super::*;
-use crate::tests::{PATIENCE, cluster, config, count, namespace, propose, start, write};
+use crate::tests::{PATIENCE, cluster, config, count, hash_at, namespace, propose, start, write};
 use crate::{Node, NodeConfig};
 
 const FORCE: GivenUp = GivenUp {
@@ -24,8 +24,10 @@ fn stopped(size: usize) -> (Vec<tempfile::TempDir>, Vec<NodeConfig>) {
         .collect();
     let paths: Vec<PathBuf> = directories.iter().map(|it| it.path().to_owned()).collect();
     let (nodes, configs) = cluster(&paths);
-    for id in 0..30 {
-        write(&nodes, id);
+    let last = (0..30).fold(0, |_, id| write(&nodes, id));
+    for node in &nodes {
+        // A majority has it; the others get it a moment later.
+        hash_at(node, last);
     }
     for node in nodes {
         node.stop();

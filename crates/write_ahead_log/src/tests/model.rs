@@ -72,8 +72,9 @@ struct Run {
     buffered: State,
     /// A sync failed: the disk has either.
     in_doubt: bool,
-    /// What a sync that found no room would have made durable: of a short write only padding may be missing.
-    attempted: Option<State>,
+    /// What each sync since the last success would have made durable, had it found room: of a short write only padding
+    /// may be missing, and a later try that a crash cuts short may leave an earlier one's as it was.
+    attempted: Vec<State>,
     counter: u32,
 }
 
@@ -104,7 +105,7 @@ impl Run {
             synced,
             buffered,
             in_doubt: false,
-            attempted: None,
+            attempted: Vec::new(),
             counter: 0,
         }
     }
@@ -209,11 +210,11 @@ impl Run {
                 // A group is known to the log once it has a record.
                 Ok(()) => {
                     self.synced = copy(&self.buffered);
-                    self.attempted = None;
+                    self.attempted.clear();
                 }
                 Err(error) => {
                     assert!(error.is_no_room(), "{error}");
-                    self.attempted = Some(copy(&self.buffered));
+                    self.attempted.push(copy(&self.buffered));
                 }
             },
             Step::Housekeep => match log.housekeep() {
@@ -255,8 +256,8 @@ impl Run {
             without_empty(copy(&self.synced)),
             without_empty(copy(&self.buffered)),
         );
-        let attempted = self.attempted.take().map(without_empty);
-        if attempted.is_some_and(|attempted| found == attempted) {
+        let mut attempted = self.attempted.drain(..).map(without_empty);
+        if attempted.any(|attempted| found == attempted) {
             // It is as if the sync had been cut short by the crash.
         } else if self.in_doubt {
             assert!(

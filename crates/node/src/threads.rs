@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use platform::{Clock, Disk};
 
@@ -14,6 +15,11 @@ use crate::events::{Event, StoragePart};
 use crate::log_worker::RoomTeller;
 use crate::mailbox::Mailbox;
 use crate::parts::Workers;
+
+/// How many times as long as it took the rest after a step of the segments' keeper is.
+const SEGMENTS_REST_RATIO: u32 = 4;
+/// The longest such rest.
+const SEGMENTS_REST_MAX: Duration = Duration::from_millis(50);
 
 /// Runs the core until the node ends.
 fn run_core<C: Clock>(mut worker: CoreWorker<C>) {
@@ -91,8 +97,14 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
             core_inbox.clone(),
             move |work| {
                 work.clear();
+                let mut began = Instant::now();
                 // While the disk is full it is asked to again.
-                while segments_room.passed(keeper.step())? == Some(true) {}
+                while segments_room.passed(keeper.step())? == Some(true) {
+                    // The log's syncs go between; should the log need a segment sooner, it makes it itself.
+                    let rest = began.elapsed() * SEGMENTS_REST_RATIO;
+                    std::thread::sleep(rest.min(SEGMENTS_REST_MAX));
+                    began = Instant::now();
+                }
                 Ok(())
             },
         )?,

@@ -21,4 +21,4 @@ pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
 pub use resources::{FileSystemRoom, file_system_room};
 pub use simulated_disk::{DiskCosts, FlippedByte, SimulatedDisk, SimulatedFile, SimulatedLock};
-pub use thread::lower_thread_priority;
+pub use thread::{avoid_huge_pages, lower_thread_priority};

@@ -27,7 +27,7 @@ const RESERVE_SEGMENTS: usize = 1;
 /// The name of a reserve that was not used before.
 const RESERVE: &str = "spare-reserve.wal";
 /// Zeros written by one step of preparation, so that a step stays short.
-const STEP_BYTES: u64 = 1 << 20;
+const STEP_BYTES: u64 = 256 << 10;
 /// The first segment of a log; each further one is four times as long, up to the configured length.
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 

@@ -101,6 +101,8 @@ pub struct ServeArgs {
 
 /// Runs a node until it is told to stop or fails; returns the process's exit code.
 pub fn run(args: ServeArgs) -> ExitCode {
+    // Where the kernel does not know this, it is as it was.
+    let _ = platform::avoid_huge_pages();
     let settings = match Settings::resolve(args) {
         Ok(settings) => settings,
         Err(error) => {

@@ -1,5 +1,5 @@
 //! Keeps flush and compaction from disturbing others: what they write reaches the disk in small pieces, and unless they
-//! are in a hurry they rest as long as they worked.
+//! are in a hurry they rest longer than they worked.
 //!
 //! `lsm-tree` syncs a table when it is complete: tens of megabytes that the log's next sync would have to wait for. So
 //! what has been written of the tables under way is synced after each piece. A failure of that is passed over here: the
@@ -10,8 +10,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes of entries after which what was written is synced.
-const PIECE_BYTES: u64 = 1 << 20;
+/// Bytes of entries after which what was written is synced. The log's next sync may have to wait for one piece of each node
+/// on the disk.
+const PIECE_BYTES: u64 = 256 << 10;
+/// How many times as long as it took the rest after a piece is.
+const REST_RATIO: u32 = 4;
 /// Longest rest after a piece, however long it took.
 const REST_MAX: Duration = Duration::from_millis(50);
 
@@ -47,7 +50,7 @@ impl Pace {
         }
         self.bytes = 0;
         self.sync(next());
-        Some(self.piece_began.elapsed().min(REST_MAX))
+        Some((self.piece_began.elapsed() * REST_RATIO).min(REST_MAX))
     }
 
     /// The next piece begins, after a rest or without one.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use consensus::RoleName;
 use parking_lot::{Condvar, Mutex};
 use platform::Clock;
 
@@ -16,6 +17,7 @@ use crate::error::ExitReason;
 use crate::events::{ApplyWork, BackgroundWork, Event, LogWork, SegmentWork};
 use crate::housekeeping::Housekeeping;
 use crate::mailbox::Mailbox;
+use crate::metrics::ReplicationClock;
 use crate::peers::Peers;
 use crate::peers_file::KnownPeers;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
@@ -101,6 +103,7 @@ pub(crate) struct CoreWorker<C: Clock> {
     pub record_damage: Box<dyn Fn(&str) + Send>,
     /// The last entry applied when it was last looked, and how often it has been the same since.
     pub idle_at: (u64, u32),
+    pub replication: ReplicationClock,
     /// Hears when the disk fills up, and when there is room again.
     pub notices: Notices,
     /// The members as last handed on to be written down.
@@ -227,6 +230,10 @@ impl<C: Clock> CoreWorker<C> {
         Gauges::set(&self.gauges.commit, replica.commit());
         Gauges::set(&self.gauges.last, replica.last().index);
         self.gauges.queues.set(self.core.queue_bytes());
+        let leads = replica.role() == RoleName::Leader;
+        let ends = leads.then(|| (replica.last().index.0, replica.commit().0));
+        let (now, counters) = (self.clock.monotonic(), &self.gauges.replication);
+        self.replication.round(ends, now, counters);
         if out.status_changed {
             self.publish();
         }

@@ -134,6 +134,7 @@ impl Node {
             log: self.parts.gauges.log.read(),
             engine: self.parts.reader.read().engine_stats(),
             queues: self.parts.gauges.queues.read(),
+            replication: self.parts.gauges.replication.read(),
         }
     }
 

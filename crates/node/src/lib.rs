@@ -79,7 +79,10 @@ pub use identity::{hex, unhex};
 pub use inbound::RequestHandler;
 pub use last_resort::{DirectoryReport, GivenUp, LastResort, examine_directory};
 pub use memory::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, MemoryBudget, QueueLimits};
-pub use metrics::{BATCH_ENTRIES_BOUNDS, LogMetrics, Metrics, QueueBytes};
+pub use metrics::{
+    BATCH_ENTRIES_BOUNDS, LogMetrics, Metrics, QueueBytes, REPLICATION_MICROS_BOUNDS,
+    ReplicationMetrics,
+};
 pub use parts::Joiner;
 pub use peers::{GROUP, Peers, SnapshotDone};
 pub use space::Space;

@@ -3,7 +3,9 @@
 //! Everything is since the process started. Counters are kept by the thread that does the work and read by any other;
 //! each number is right by itself, several of them may be of slightly different moments.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use storage_engine::EngineStats;
 use write_ahead_log::WalStats;
@@ -11,6 +13,13 @@ use write_ahead_log::WalStats;
 /// Upper bounds of the classes that [`LogMetrics::batches`] counts; the last class has none.
 pub const BATCH_ENTRIES_BOUNDS: [u64; 7] = [1, 2, 4, 16, 64, 256, 1024];
 const BATCH_CLASSES: usize = BATCH_ENTRIES_BOUNDS.len() + 1;
+
+/// Upper bounds in microseconds of the classes that [`ReplicationMetrics::entries`] counts; the last class has none.
+pub const REPLICATION_MICROS_BOUNDS: [u64; 14] = [
+    250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 50_000, 100_000, 500_000,
+    2_000_000,
+];
+const REPLICATION_CLASSES: usize = REPLICATION_MICROS_BOUNDS.len() + 1;
 
 /// Counts and sizes of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +30,17 @@ pub struct Metrics {
     pub engine: EngineStats,
     /// What waits between the node's threads.
     pub queues: QueueBytes,
+    /// How long entries took to be committed while this member led.
+    pub replication: ReplicationMetrics,
+}
+
+/// From the leader's taking an entry into its log until it knows that a majority has it on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplicationMetrics {
+    /// Entries by how long they took, in classes with the bounds [`REPLICATION_MICROS_BOUNDS`].
+    pub entries: [u64; REPLICATION_CLASSES],
+    /// What all of them took together.
+    pub total_micros: u64,
 }
 
 /// Bytes of entries in queues.
@@ -92,6 +112,73 @@ impl LogCounters {
     }
 }
 
+/// [`ReplicationMetrics`] as the core thread keeps them.
+#[derive(Debug, Default)]
+pub(crate) struct ReplicationCounters {
+    entries: [AtomicU64; REPLICATION_CLASSES],
+    total_micros: AtomicU64,
+}
+
+impl ReplicationCounters {
+    /// So many entries took so long.
+    fn committed(&self, entries: u64, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let class = REPLICATION_MICROS_BOUNDS.partition_point(|bound| *bound < micros);
+        self.entries[class].fetch_add(entries, Ordering::Relaxed);
+        self.total_micros
+            .fetch_add(micros.saturating_mul(entries), Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> ReplicationMetrics {
+        ReplicationMetrics {
+            entries: std::array::from_fn(|class| self.entries[class].load(Ordering::Relaxed)),
+            total_micros: self.total_micros.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// When the leader took which entries that are not committed yet.
+#[derive(Debug, Default)]
+pub(crate) struct ReplicationClock {
+    /// The last entry of what came together, and when that was; ascending.
+    taken: VecDeque<(u64, Duration)>,
+    /// The last one timed; `None` while another leads.
+    timed: Option<u64>,
+}
+
+impl ReplicationClock {
+    /// After a round at `now`: the end of a leader's log and what of it is committed. Nothing is timed for `None`, another role.
+    pub fn round(
+        &mut self,
+        leads: Option<(u64, u64)>,
+        now: Duration,
+        counters: &ReplicationCounters,
+    ) {
+        let Some((last, commit)) = leads else {
+            self.taken.clear();
+            self.timed = None;
+            return;
+        };
+        // Who begins to lead did not take what it finds in its log.
+        let mut timed = self.timed.unwrap_or(last);
+        let newest = self.taken.back().map_or(timed, |(last, _)| *last);
+        if last > newest {
+            self.taken.push_back((last, now));
+        }
+        while timed < commit
+            && let Some((last, taken)) = self.taken.front().copied()
+        {
+            let through = last.min(commit);
+            counters.committed(through - timed, now.saturating_sub(taken));
+            timed = through;
+            if through == last {
+                self.taken.pop_front();
+            }
+        }
+        self.timed = Some(timed);
+    }
+}
+
 /// [`QueueBytes`] as the core thread keeps them.
 #[derive(Debug, Default)]
 pub(crate) struct QueueGauges {
@@ -131,5 +218,28 @@ mod tests {
         let read = counters.read();
         assert_eq!(read.batches, [3, 1, 1, 1, 1, 0, 0, 1]);
         assert_eq!(read.entries, 2040);
+    }
+
+    #[test]
+    fn entries_are_timed_from_when_the_leader_took_them_until_they_are_committed() {
+        let counters = ReplicationCounters::default();
+        let mut clock = ReplicationClock::default();
+        let us = Duration::from_micros;
+        clock.round(None, us(0), &counters);
+        // Found in the log, with the new leader's own entry: not timed.
+        clock.round(Some((10, 7)), us(100), &counters);
+        clock.round(Some((13, 9)), us(200), &counters);
+        clock.round(Some((14, 12)), us(400), &counters);
+        let read = counters.read();
+        assert_eq!((read.entries[0], read.total_micros), (2, 400));
+        clock.round(Some((14, 14)), us(1200), &counters);
+        let read = counters.read();
+        assert_eq!(read.entries[..4], [2, 0, 2, 0]);
+        assert_eq!(read.total_micros, 400 + 1000 + 800);
+        // What another leader commits is that one's.
+        clock.round(Some((20, 14)), us(1300), &counters);
+        clock.round(None, us(1400), &counters);
+        clock.round(Some((21, 21)), us(1500), &counters);
+        assert_eq!(counters.read(), read);
     }
 }

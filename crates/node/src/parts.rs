@@ -32,6 +32,7 @@ use crate::inbound::Inbound;
 use crate::log_worker::{Held, LogWorker, RoomTeller};
 use crate::mailbox::Mailbox;
 use crate::memory::APPEND_BYTES_MAX;
+use crate::metrics::ReplicationClock;
 use crate::peers::{GROUP, Peers};
 use crate::pins::Pins;
 use crate::recovery::{self, engine_root, recover};
@@ -362,6 +363,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
         let_apply_work: Box::new(|| {}),
         record_damage,
         idle_at: (0, 0),
+        replication: ReplicationClock::default(),
         recorded_peers: String::new(),
         notices: config.notices.clone(),
     };

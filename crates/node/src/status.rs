@@ -7,7 +7,7 @@ use consensus::{LogIndex, Membership, NodeId, RoleName, Term};
 use parking_lot::RwLock;
 
 use crate::config::MemberContext;
-use crate::metrics::{LogCounters, QueueGauges};
+use crate::metrics::{LogCounters, QueueGauges, ReplicationCounters};
 
 /// A node's place in its cluster. Changes of it are pushed to observers.
 #[derive(Debug, Clone)]
@@ -75,6 +75,7 @@ pub(crate) struct Gauges {
     pub durable: AtomicU64,
     pub log: LogCounters,
     pub queues: QueueGauges,
+    pub replication: ReplicationCounters,
 }
 
 impl Gauges {

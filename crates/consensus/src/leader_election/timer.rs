@@ -1,6 +1,7 @@
 //! When to campaign.
 //!
-//! Ordinarily after a random time between the shortest and the longest election timeout. When the leader's
+//! Ordinarily after a random time between the shortest and the longest election timeout, and, should nobody have been
+//! won over by then, once more soon after: others may have begun to miss the leader a tick later. When the leader's
 //! connection was reset the replica hurries: it campaigns within a few ticks and, should that fail because
 //! the others have not noticed yet or campaign themselves, tries again soon, a bounded number of times.
 
@@ -42,7 +43,7 @@ const HURRIED_TRIES: u32 = 8;
 const SPREAD_TICKS_MAX: u32 = 2;
 /// How soon a hurrying replica tries again after it was refused.
 const RETRY_TICKS: (u32, u32) = (1, 4);
-/// How long a hurrying replica waits for pre-votes, which need no disk.
+/// How long a replica waits for pre-votes, which need no disk, before it asks again: always if it hurries, else once.
 const PRE_VOTE_TICKS: (u32, u32) = (3, 6);
 /// How long a hurrying replica waits for votes, which need two syncs.
 const VOTE_TICKS: (u32, u32) = (8, 15);
@@ -54,12 +55,14 @@ pub(crate) struct ElectionTimer {
     timeout: u32,
     /// Hurried campaigns left; 0 when there is no hurry.
     tries_left: u32,
+    /// Pre-votes were asked for without hurry, and are to be asked for again soon.
+    asks_again: bool,
 }
 
 /// Timers that were set equally long ago count as equal: when each is due is drawn at random.
 impl Hash for ElectionTimer {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.elapsed, self.tries_left).hash(state);
+        (self.elapsed, self.tries_left, self.asks_again).hash(state);
     }
 }
 
@@ -71,6 +74,7 @@ impl ElectionTimer {
             elapsed: 0,
             timeout,
             tries_left: 0,
+            asks_again: false,
         }
     }
 
@@ -80,6 +84,7 @@ impl ElectionTimer {
             elapsed: 0,
             timeout: 1,
             tries_left: 0,
+            asks_again: false,
         }
     }
 
@@ -90,6 +95,7 @@ impl ElectionTimer {
             elapsed: 0,
             timeout: random.ticks(wait, wait + SPREAD_TICKS_MAX),
             tries_left: HURRIED_TRIES,
+            asks_again: false,
         }
     }
 
@@ -107,12 +113,22 @@ impl ElectionTimer {
                 elapsed: 0,
                 timeout,
                 tries_left: self.tries_left,
+                asks_again: false,
             }
         }
     }
 
     /// A pre-vote begins; it uses up one hurried try.
     pub(crate) fn for_pre_vote(self, random: &mut Random, pace: Pace) -> ElectionTimer {
+        if self.tries_left == 0 && !self.asks_again {
+            let (min, max) = PRE_VOTE_TICKS;
+            return ElectionTimer {
+                elapsed: 0,
+                timeout: random.ticks(min, max).min(pace.max),
+                tries_left: 0,
+                asks_again: true,
+            };
+        }
         let fewer = ElectionTimer {
             tries_left: self.tries_left.saturating_sub(1),
             ..self

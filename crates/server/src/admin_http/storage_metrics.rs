@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use node::BATCH_ENTRIES_BOUNDS;
+use node::{BATCH_ENTRIES_BOUNDS, REPLICATION_MICROS_BOUNDS};
 
 use super::metrics::metric;
 use crate::mongo_wire::{Server, memory_use};
@@ -106,6 +106,7 @@ pub(super) fn render(text: &mut String, server: &Server) {
         metric(text, name, help, kind, value);
     }
     batches(text, server);
+    replication(text, server);
     memory(text, server);
 }
 
@@ -125,6 +126,28 @@ fn batches(text: &mut String, server: &Server) {
         let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
     }
     let _ = writeln!(text, "{name}_sum {}\n{name}_count {count}", log.entries);
+}
+
+/// How long entries took to be committed.
+fn replication(text: &mut String, server: &Server) {
+    let replication = server.node.metrics().replication;
+    let name = "cstore_replication_seconds";
+    let _ = write!(
+        text,
+        "# HELP {name} From taking an entry into the leader's log until a majority has it on disk.\n# TYPE {name} histogram\n"
+    );
+    let mut count = 0;
+    for (class, entries) in replication.entries.iter().enumerate() {
+        count += entries;
+        let bound = REPLICATION_MICROS_BOUNDS.get(class);
+        let bound = bound.map_or_else(
+            || "+Inf".to_owned(),
+            |micros| (*micros as f64 / 1e6).to_string(),
+        );
+        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+    }
+    let sum = replication.total_micros as f64 / 1e6;
+    let _ = writeln!(text, "{name}_sum {sum}\n{name}_count {count}");
 }
 
 fn memory(text: &mut String, server: &Server) {

@@ -16,7 +16,7 @@ use super::document_writer::DocumentWriter;
 use super::fail_point::{Cut, Injected};
 use super::failure::{Code, Failure, NO_WRITES_PERFORMED, RETRYABLE_WRITE};
 use super::frame::{Message, Query};
-use super::request::{COMMAND_NESTING_MAX, Request};
+use super::request::{COMMAND_NESTING_MAX, ReadLevel, Request};
 use super::server::{Counters, Server, timestamp_of};
 use super::write_concern::{self, WriteConcernError};
 
@@ -270,6 +270,15 @@ fn check_access(command: &Command, request: &Request<'_>) -> Result<(), Failure>
             Code::APIStrictError,
             format!(
                 "Provided apiStrict:true, but the command {} is not in API Version 1",
+                command.name
+            ),
+        ));
+    }
+    if command.access == Access::Write && request.options.read_level == Some(ReadLevel::Snapshot) {
+        return Err(Failure::new(
+            Code::InvalidOptions,
+            format!(
+                "Command {} does not support {{ readConcern: {{ level: \"snapshot\" }} }} outside of transactions",
                 command.name
             ),
         ));

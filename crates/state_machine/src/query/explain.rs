@@ -22,7 +22,7 @@ impl Snapshot {
     /// The plan of a read, and, when asked for, what running it touches.
     pub fn explain(&self, request: ExplainRequest) -> Result<Document, QueryError> {
         let verbosity = request.verbosity;
-        match self.over_views(request.explained) {
+        match self.over_views(request.explained)? {
             Explained::Find(find) => {
                 self.explain_find(self.parse_find(find)?, Above::Nothing, verbosity)
             }
@@ -65,9 +65,10 @@ impl Snapshot {
     }
 
     /// Reads of a view are pipelines.
-    fn over_views(&self, explained: Explained) -> Explained {
-        match explained {
+    fn over_views(&self, explained: Explained) -> Result<Explained, QueryError> {
+        Ok(match explained {
             Explained::Find(find) if self.is_view(&find.namespace) => {
+                find.check_on_view()?;
                 Explained::Aggregate(find.into_aggregate())
             }
             Explained::Count(count) if self.is_view(&count.namespace) => {
@@ -77,7 +78,7 @@ impl Snapshot {
                 Explained::Aggregate(distinct.into_find().into_aggregate())
             }
             other => other,
-        }
+        })
     }
 
     fn explain_find(

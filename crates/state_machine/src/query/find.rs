@@ -167,6 +167,7 @@ impl Snapshot {
     /// with the rows.
     pub fn find(&self, request: FindRequest) -> Result<FindCursor, QueryError> {
         if self.is_view(&request.namespace) {
+            request.check_on_view()?;
             return self.aggregate(request.into_aggregate());
         }
         let planned = self.parse_find(request)?.plan(self)?;

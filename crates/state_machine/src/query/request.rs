@@ -150,6 +150,24 @@ pub struct AggregateRequest {
 }
 
 impl FindRequest {
+    /// Whether a view can be asked this: it has no index and no records of its own.
+    pub(super) fn check_on_view(&self) -> Result<(), QueryError> {
+        let options = [
+            ("min", self.min.is_some()),
+            ("max", self.max.is_some()),
+            ("returnKey", self.return_key),
+            ("showRecordId", self.show_record_id),
+        ];
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(DocumentError::new(
+                ErrorKind::InvalidPipelineOperator,
+                format!("Option {option} not supported in aggregation."),
+            )
+            .into()),
+            None => Ok(()),
+        }
+    }
+
     /// The same as a pipeline, for what is no collection.
     pub(super) fn into_aggregate(self) -> AggregateRequest {
         let mut pipeline = RawArrayBuf::new();

@@ -1,5 +1,7 @@
 //! `serverStatus`.
 
+use node::REPLICATION_MICROS_BOUNDS;
+
 use super::{Command, Running};
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -104,5 +106,20 @@ fn write_replication(server: &Server, fields: &mut DocumentWriter) {
         fields.string("primary", primary);
     }
     fields.string("me", &view.me);
+    let replication = server.node.metrics().replication;
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    fields.begin_document("commitLatency");
+    fields.i64("totalMicros", number(replication.total_micros));
+    fields.begin_array("classes");
+    for (class, entries) in replication.entries.iter().enumerate() {
+        fields.push_begin_document();
+        if let Some(micros) = REPLICATION_MICROS_BOUNDS.get(class) {
+            fields.i64("atMostMicros", number(*micros));
+        }
+        fields.i64("entries", number(*entries));
+        fields.end();
+    }
+    fields.end();
+    fields.end();
     fields.end();
 }

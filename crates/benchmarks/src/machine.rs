@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 const SYNC_SAMPLES: usize = 500;
 const SYNC_TIME_MAX: Duration = Duration::from_secs(2);
 const SYNC_BYTES: usize = 4096;
+const SPIN_TIME: Duration = Duration::from_secs(4);
+const SPIN_STEPS: u32 = 20_000;
 /// Units of /proc/stat, as in `cluster::process`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -24,6 +26,9 @@ pub struct Machine {
     pub memory_gib: f64,
     /// Median time of appending 4 KiB and `fdatasync`.
     pub sync_ms: f64,
+    /// Share of the time in which a loop that only counts runs at less than half its speed: what other users of the
+    /// hardware take, or other processes.
+    pub slow_share: f64,
 }
 
 impl Machine {
@@ -40,6 +45,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             memory_gib: kib.unwrap_or(0.0) / f64::from(1 << 20),
             sync_ms: sync_ms(directory)?,
+            slow_share: slow_share(),
         })
     }
 }
@@ -98,9 +104,37 @@ fn sync_ms(directory: &Path) -> io::Result<f64> {
     Ok(times.get(times.len() / 2).copied().unwrap_or(f64::NAN))
 }
 
+fn slow_share() -> f64 {
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    let mut number = 1_u32;
+    while begin.elapsed() < SPIN_TIME {
+        let start = Instant::now();
+        for _ in 0..SPIN_STEPS {
+            number = std::hint::black_box(number.wrapping_mul(1_664_525).wrapping_add(1));
+        }
+        times.push(start.elapsed().as_secs_f64());
+    }
+    slow_share_of(times)
+}
+
+/// The share of all time that passed in samples of more than twice the median.
+fn slow_share_of(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let slow: f64 = times.iter().filter(|time| **time > 2.0 * median).sum();
+    slow / times.iter().sum::<f64>().max(f64::MIN_POSITIVE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slow_is_what_takes_more_than_twice_the_median() {
+        assert_eq!(slow_share_of(vec![1.0, 1.0, 2.0, 1.0, 5.0]), 0.5);
+        assert_eq!(slow_share_of(Vec::new()), 0.0);
+    }
 
     #[test]
     fn idle_and_waiting_for_disks_are_not_busy() {

@@ -58,12 +58,14 @@ impl Report {
             kernel,
             memory_gib,
             sync_ms,
+            slow_share,
         } = &self.machine;
         let settings = &self.settings;
         writeln!(text)?;
         writeln!(
             text,
-            "machine   {cores} cores ({processor}), {memory_gib:.0} GiB, Linux {kernel}"
+            "machine   {cores} cores ({processor}), {memory_gib:.0} GiB, Linux {kernel}; at less than half speed {:.0}% of the time",
+            slow_share * 100.0
         )?;
         writeln!(
             text,
@@ -299,6 +301,7 @@ impl Report {
                 "kernel": self.machine.kernel,
                 "memory_gib": self.machine.memory_gib,
                 "fdatasync_ms": self.machine.sync_ms,
+                "slow_share": self.machine.slow_share,
             },
             "settings": {
                 "rounds": settings.rounds,

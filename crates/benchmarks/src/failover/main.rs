@@ -179,12 +179,13 @@ async fn strike(stage: &mut Stage<'_>, fault: Fault, count: usize, outlier_ms: u
 fn describe_machine() {
     match Machine::probe(&std::env::temp_dir()) {
         Ok(machine) => println!(
-            "{} cores of {}, {:.0} GiB, Linux {}; append of 4 KiB + fdatasync {:.2} ms; load before: {}",
+            "{} cores of {}, {:.0} GiB, Linux {}; append of 4 KiB + fdatasync {:.2} ms; at less than half speed {:.0}% of the time; load before: {}",
             machine.cores,
             machine.processor,
             machine.memory_gib,
             machine.kernel,
             machine.sync_ms,
+            machine.slow_share * 100.0,
             std::fs::read_to_string("/proc/loadavg")
                 .unwrap_or_default()
                 .trim()

@@ -35,6 +35,7 @@ fn report() -> Report {
             kernel: "6.1".to_owned(),
             memory_gib: 8.0,
             sync_ms: 0.2,
+            slow_share: 0.04,
         },
         settings: Settings {
             rounds: 3,

@@ -75,8 +75,11 @@ fn into_file(args: &BackupArgs, out: &Path) -> Result<(), CliError> {
     part.push(".part");
     let part = PathBuf::from(part);
     let failed = |error: io::Error| file_error(&part, error.to_string());
-    let file = File::create(&part).map_err(failed)?;
-    let taken = take(args, file).and_then(|(file, text)| {
+    let file = InSyncedPieces {
+        file: File::create(&part).map_err(failed)?,
+        unsynced_bytes: 0,
+    };
+    let taken = take(args, file).and_then(|(InSyncedPieces { file, .. }, text)| {
         file.sync_all().map_err(failed)?;
         std::fs::rename(&part, out).map_err(failed)?;
         let directory = match out.parent() {
@@ -94,6 +97,33 @@ fn into_file(args: &BackupArgs, out: &Path) -> Result<(), CliError> {
             std::fs::remove_file(&part).ok();
             Err(error)
         }
+    }
+}
+
+/// Bytes after which what was written is synced.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// A file that is synced as it grows. Left to its end that would be one long write, for which the syncs of a member on the
+/// same disk would wait.
+struct InSyncedPieces {
+    file: File,
+    unsynced_bytes: usize,
+}
+
+impl Write for InSyncedPieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES - self.unsynced_bytes)];
+        let written = self.file.write(piece)?;
+        self.unsynced_bytes += written;
+        if self.unsynced_bytes == PIECE_BYTES {
+            self.file.sync_data()?;
+            self.unsynced_bytes = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

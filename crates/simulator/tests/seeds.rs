@@ -31,6 +31,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         20231,
         "of a checker: a truncation that was not on disk was taken for what had been acknowledged",
     ),
+    (
+        9652,
+        "of a checker: who won an older term late was to have what a newer leader had committed meanwhile",
+    ),
 ];
 
 fn judge(seed: u64) -> Report {

@@ -30,17 +30,19 @@ mod tests;
 
 pub use catalog::{
     Catalog, CollectionEntry, IndexEntry, IndexState, Namespace, OWN_OPTIONS, Rules, Sequence,
-    Timestamps, ValidationLevel, Validator, View,
+    Timestamps, ValidationLevel, Validator, View, parse_expire_after_seconds,
 };
 pub use command::{
-    Command, DecodeError, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert,
-    WriteCommand, WriteTerms,
+    Command, DecodeError, Image, IndexChange, IndexSelection, Operation, SessionStamp, Statement,
+    Upsert, WriteCommand, WriteTerms,
 };
 pub use error::CommandError;
 pub use expiry::ExpiredBatch;
 pub use machine::{Applied, StateMachine};
 pub use reader::{CollectionCounts, DocumentScan, IndexVerification, Reader, Retained, Snapshot};
-pub use reply::{CatalogReply, IndexBuildProgress, Reply, StatementResult, WriteReply};
+pub use reply::{
+    CatalogReply, IndexBefore, IndexBuildProgress, Reply, StatementResult, WriteReply,
+};
 pub use snapshot_transfer::{
     CHUNK_HEADER_BYTES, CHUNK_VERSION, ChunkError, CollectionSummary, Export, ImportError,
     Progress, SnapshotImport, Survey, chunk_bytes,

@@ -79,6 +79,15 @@ pub enum IndexBuildProgress {
     Ready,
 }
 
+/// What a changed index was like before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexBefore {
+    /// Whether queries could not choose it.
+    pub hidden: bool,
+    /// Seconds after its field's date at which documents expired.
+    pub expire_after_seconds: Option<i32>,
+}
+
 /// Results of commands on the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CatalogReply {
@@ -86,8 +95,8 @@ pub enum CatalogReply {
     Created,
     /// The collection has its new options.
     Modified {
-        /// Whether the named index was hidden before.
-        was_hidden: Option<bool>,
+        /// What the named index was like before.
+        index_before: Option<IndexBefore>,
     },
     /// The collection is gone.
     Dropped {

@@ -24,6 +24,8 @@ pub(super) struct RaftLog {
     leaders: BTreeMap<Term, NodeId>,
     /// Of entry 1 on; known to be committed.
     committed: Vec<Term>,
+    /// Of the same entries: the term of who was first seen to know it. They were committed in that term at the latest.
+    known_in: Vec<Term>,
     /// The term of the entry before, by index and term.
     previous: BTreeMap<(LogIndex, Term), Term>,
     /// What the entry holds, by index and term.
@@ -195,12 +197,14 @@ impl RaftLog {
         self.check_completeness(replica)
     }
 
-    /// By log matching, who has the last committed entry has them all.
+    /// By log matching, who has the last committed entry has them all. One who wins an older term late, its votes having been
+    /// under way for long, need not have what a newer leader committed meanwhile.
     fn check_completeness(&self, leader: &Replica) -> Finding {
-        let index = LogIndex(self.committed.len() as u64);
-        let Some(term) = self.committed.last() else {
+        let owed = self.known_in.iter().rposition(|in_| *in_ <= leader.term());
+        let Some(at) = owed else {
             return Ok(());
         };
+        let (index, term) = (LogIndex(at as u64 + 1), &self.committed[at]);
         let has = leader.term_at(index);
         if leader.first_index() <= index && has != Some(*term) {
             return Err(format!(
@@ -243,7 +247,10 @@ impl RaftLog {
                     ));
                 }
                 Some(_) => {}
-                None if index.0 == self.committed.len() as u64 + 1 => self.committed.push(term),
+                None if index.0 == self.committed.len() as u64 + 1 => {
+                    self.committed.push(term);
+                    self.known_in.push(replica.term());
+                }
                 None => {
                     return Err(format!(
                         "{} commits entry {index}, but nobody has committed the {} before it",

@@ -11,11 +11,11 @@ use crate::catalog::{
     CollectionEntry, IndexEntry, IndexRequest, IndexState, Namespace, Rules, Standing, describe,
     new_collection, parse_index_spec, validate_namespace,
 };
-use crate::command::IndexSelection;
+use crate::command::{IndexChange, IndexSelection};
 use crate::error::CommandError;
 use crate::keyspace::{self, DroppedSpace};
 use crate::limits::INDEXES_PER_COLLECTION_MAX;
-use crate::reply::CatalogReply;
+use crate::reply::{CatalogReply, IndexBefore};
 
 /// The collection, created if it is missing.
 pub(super) fn ensure_collection(
@@ -77,7 +77,7 @@ pub(super) fn modify_collection(
     overlay: &mut Overlay<'_>,
     namespace: &Namespace,
     changes: &RawDocument,
-    hidden: Option<(String, bool)>,
+    index: Option<IndexChange>,
 ) -> Result<CatalogReply, Stop> {
     let mut collection = existing(overlay, namespace)?;
     if !changes.is_empty() {
@@ -98,11 +98,11 @@ pub(super) fn modify_collection(
             overlay.delete(keyspace::sequence_key(collection.id));
         }
     }
-    let was_hidden = match hidden {
-        Some((index, hidden)) => Some(hide(overlay, &collection, &index, hidden)?),
+    let index_before = match index {
+        Some(change) => Some(change_index(overlay, &collection, &change)?),
         None => None,
     };
-    Ok(CatalogReply::Modified { was_hidden })
+    Ok(CatalogReply::Modified { index_before })
 }
 
 /// The options with some replaced, added, or taken away by null.
@@ -128,38 +128,46 @@ fn merged(
     Ok(merged)
 }
 
-/// Whether the index was hidden before.
-fn hide(
+/// What the index was like before.
+fn change_index(
     overlay: &mut Overlay<'_>,
     collection: &CollectionEntry,
-    name: &str,
-    hidden: bool,
-) -> Result<bool, Stop> {
+    change: &IndexChange,
+) -> Result<IndexBefore, Stop> {
     let index = collection
-        .index(name)
+        .index(&change.name)
         .ok_or_else(|| CommandError::IndexNotFound {
-            message: format!("cannot find index {name} for ns {}", collection.namespace),
+            message: format!(
+                "cannot find index {} for ns {}",
+                change.name, collection.namespace
+            ),
         })?;
-    if index.is_id() {
-        return Err(document::DocumentError::bad_value("can't hide _id index").into());
+    let before = IndexBefore {
+        hidden: index.hidden,
+        expire_after_seconds: index.expire_after_seconds,
+    };
+    let mut changed = IndexEntry::clone(index);
+    if let Some(hidden) = change.hidden {
+        if index.is_id() {
+            return Err(document::DocumentError::bad_value("can't hide _id index").into());
+        }
+        changed = changed.with_hidden(hidden)?;
     }
-    let before = index.hidden;
-    if before != hidden {
-        let mut spec = RawDocumentBuf::new();
-        for element in index.spec.iter() {
-            let (name, value) = element.map_err(document::DocumentError::from)?;
-            if name != "hidden" {
-                spec.append(name, value);
-            }
-        }
-        if hidden {
-            spec.append(bson::raw::cstr!("hidden"), true);
-        }
-        let changed = IndexEntry {
-            hidden,
-            spec,
-            ..IndexEntry::clone(index)
+    if let Some(seconds) = change.expire_after_seconds {
+        let refused = if index.is_id() {
+            Some("the _id field does not support TTL indexes")
+        } else if index.fields.len() != 1 {
+            Some("TTL indexes are single-field indexes, compound indexes do not support TTL")
+        } else {
+            None
         };
+        if let Some(message) = refused {
+            let message = message.to_owned();
+            return Err(CommandError::InvalidOptions { message }.into());
+        }
+        changed = changed.expiring_after(seconds);
+    }
+    if changed.spec != index.spec {
         overlay.put_collection(collection.with_index(changed));
     }
     Ok(before)

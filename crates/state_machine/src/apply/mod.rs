@@ -97,8 +97,8 @@ fn evaluate(
         Command::ModifyCollection {
             namespace,
             changes,
-            hidden,
-        } => ddl::modify_collection(overlay, &namespace, &changes, hidden)?,
+            index,
+        } => ddl::modify_collection(overlay, &namespace, &changes, index)?,
         Command::DropCollection { namespace } => ddl::drop_collection(overlay, &namespace)?,
         Command::DropDatabase { database } => ddl::drop_database(overlay, &database),
         Command::RenameCollection {

@@ -3,6 +3,7 @@
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use document::DocumentError;
 
 use super::IndexEntry;
 use super::spec::{cannot_create, describe};
@@ -12,7 +13,7 @@ pub(crate) const OPTION: &str = "expireAfterSeconds";
 
 /// Reads the option's value, as in `createIndexes` and `collMod`: 0 to 2147483647, truncated to whole seconds. What is no
 /// number at all counts as the greatest, as MongoDB has it.
-pub(crate) fn parse_seconds(value: RawBsonRef<'_>) -> Result<i32, CommandError> {
+pub fn parse_seconds(value: RawBsonRef<'_>) -> Result<i32, CommandError> {
     let seconds = match value {
         RawBsonRef::Int32(number) => f64::from(number),
         RawBsonRef::Int64(number) => number as f64,
@@ -74,22 +75,38 @@ pub(super) fn of_specification(spec: &RawDocument) -> Option<i32> {
 }
 
 impl IndexEntry {
-    /// This index with documents that expire so many seconds after its field, or with none that expire.
-    #[allow(dead_code, reason = "for collMod")]
-    pub(crate) fn expiring_after(&self, seconds: Option<i32>) -> IndexEntry {
+    /// This index with documents that expire so many seconds after its field.
+    pub(crate) fn expiring_after(&self, seconds: i32) -> IndexEntry {
         let mut spec = RawDocumentBuf::new();
         for (name, value) in self.spec.iter().flatten() {
             if name.as_str() != OPTION {
                 spec.append(CString::from(name), value);
             }
         }
-        if let Some(seconds) = seconds {
-            spec.append(cstr!("expireAfterSeconds"), seconds);
-        }
+        spec.append(cstr!("expireAfterSeconds"), seconds);
         IndexEntry {
-            expire_after_seconds: seconds,
+            expire_after_seconds: Some(seconds),
             spec,
             ..self.clone()
         }
+    }
+
+    /// This index, to be chosen by queries or not.
+    pub(crate) fn with_hidden(&self, hidden: bool) -> Result<IndexEntry, DocumentError> {
+        let mut spec = RawDocumentBuf::new();
+        for element in self.spec.iter() {
+            let (name, value) = element?;
+            if name != "hidden" {
+                spec.append(name, value);
+            }
+        }
+        if hidden {
+            spec.append(cstr!("hidden"), true);
+        }
+        Ok(IndexEntry {
+            hidden,
+            spec,
+            ..self.clone()
+        })
     }
 }

@@ -27,6 +27,7 @@ use document::Collation;
 use document::key_encoding::Direction;
 use document::path::Path;
 
+pub use expiry::parse_seconds as parse_expire_after_seconds;
 pub use names::{validate_database_name, validate_namespace};
 pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
 pub use partial::PartialFilter;

@@ -11,8 +11,8 @@ use bson::RawBson;
 
 use super::fields::{DecodeError, Input, Output};
 use super::{
-    Command, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert, WriteCommand,
-    WriteTerms,
+    Command, Image, IndexChange, IndexSelection, Operation, SessionStamp, Statement, Upsert,
+    WriteCommand, WriteTerms,
 };
 
 /// The newest version this build reads and writes.
@@ -58,14 +58,15 @@ impl Command {
             Command::ModifyCollection {
                 namespace,
                 changes,
-                hidden,
+                index,
             } => {
                 output.u8(kind::MODIFY_COLLECTION);
                 output.namespace(namespace);
                 output.document(changes);
-                output.optional(hidden.as_ref(), |output, (index, hidden)| {
-                    output.str(index);
-                    output.bool(*hidden);
+                output.optional(index.as_ref(), |output, index| {
+                    output.str(&index.name);
+                    output.optional(index.hidden, Output::bool);
+                    output.optional(index.expire_after_seconds, Output::i32);
                 });
             }
             Command::DropCollection { namespace } => {
@@ -193,8 +194,12 @@ fn decode_kind(input: &mut Input<'_>, kind: u8, version: u8) -> Result<Command, 
         kind::MODIFY_COLLECTION => Command::ModifyCollection {
             namespace: input.namespace()?,
             changes: input.document("changes")?.to_owned(),
-            hidden: input.optional("hidden", |input| {
-                Ok((input.str("index name")?.to_owned(), input.bool("hidden")?))
+            index: input.optional("index", |input| {
+                Ok(IndexChange {
+                    name: input.str("index name")?.to_owned(),
+                    hidden: input.optional("hidden", |input| input.bool("hidden"))?,
+                    expire_after_seconds: input.optional("expiry", |input| input.i32("expiry"))?,
+                })
             })?,
         },
         kind::DROP_COLLECTION => Command::DropCollection {

@@ -141,6 +141,17 @@ pub enum IndexSelection {
     Key(RawDocumentBuf),
 }
 
+/// A change of one index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexChange {
+    /// Its name.
+    pub name: String,
+    /// Whether queries may not choose it from now on.
+    pub hidden: Option<bool>,
+    /// Seconds after its field's date at which documents expire from now on.
+    pub expire_after_seconds: Option<i32>,
+}
+
 /// Everything that can change the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -159,8 +170,8 @@ pub enum Command {
         namespace: Namespace,
         /// Options that replace those of the same name; null takes one away.
         changes: RawDocumentBuf,
-        /// An index by name, and whether queries may not choose it.
-        hidden: Option<(String, bool)>,
+        /// What becomes of one of its indexes.
+        index: Option<IndexChange>,
     },
     /// Drop a collection; its data goes with later `Reclaim`s.
     DropCollection {

@@ -5,8 +5,8 @@ use bson::{Bson, Document, RawBson, RawDocumentBuf, doc};
 use proptest::prelude::*;
 
 use super::{
-    Command, DecodeError, Image, IndexSelection, Operation, SessionStamp, Statement, Upsert,
-    WriteCommand, WriteTerms,
+    Command, DecodeError, Image, IndexChange, IndexSelection, Operation, SessionStamp, Statement,
+    Upsert, WriteCommand, WriteTerms,
 };
 use crate::catalog::Namespace;
 
@@ -135,13 +135,24 @@ fn selection() -> impl Strategy<Value = IndexSelection> {
     ]
 }
 
+fn index_change() -> impl Strategy<Value = IndexChange> {
+    let expiry = prop::option::of(0..=i32::MAX);
+    ("[a-z_]{0,4}", prop::option::of(any::<bool>()), expiry).prop_map(
+        |(name, hidden, expire_after_seconds)| IndexChange {
+            name,
+            hidden,
+            expire_after_seconds,
+        },
+    )
+}
+
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         8 => write(),
         1 => (namespace(), document())
             .prop_map(|(namespace, options)| Command::CreateCollection { namespace, options }),
-        1 => (namespace(), document(), prop::option::of(("[a-z_]{0,4}", any::<bool>())))
-            .prop_map(|(namespace, changes, hidden)| Command::ModifyCollection { namespace, changes, hidden }),
+        1 => (namespace(), document(), prop::option::of(index_change()))
+            .prop_map(|(namespace, changes, index)| Command::ModifyCollection { namespace, changes, index }),
         1 => namespace().prop_map(|namespace| Command::DropCollection { namespace }),
         1 => "[a-z]{0,5}".prop_map(|database| Command::DropDatabase { database }),
         1 => (namespace(), namespace(), any::<bool>())

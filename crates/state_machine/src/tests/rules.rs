@@ -21,7 +21,7 @@ fn modify(changes: Document) -> Command {
     Command::ModifyCollection {
         namespace: places(),
         changes: raw(changes),
-        hidden: None,
+        index: None,
     }
 }
 

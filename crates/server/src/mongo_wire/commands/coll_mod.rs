@@ -1,8 +1,9 @@
-//! `collMod`: other options for a collection or a view, and hidden indexes.
+//! `collMod`: other options for a collection or a view, and for one of its indexes.
 
 use bson::raw::RawDocument;
 use state_machine::{
-    CatalogReply, Command as Replicated, CommandError, Namespace, OWN_OPTIONS, Reply, Snapshot,
+    CatalogReply, Command as Replicated, CommandError, IndexChange, Namespace, OWN_OPTIONS, Reply,
+    Snapshot, parse_expire_after_seconds,
 };
 
 use super::{Access, Command, Running, collection_options};
@@ -44,21 +45,29 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
         let request = &invocation.request;
         let namespace = Namespace::new(request.database, request.collection()?);
         let snapshot = read_point::leader_snapshot(invocation.server).await?;
-        let hidden = match request.document("index")? {
-            Some(index) => read_index(index, &snapshot, &namespace)?,
+        let index = match request.document("index")? {
+            Some(index) => Some(read_index(index, &snapshot, &namespace)?),
             None => None,
         };
         let command = Replicated::ModifyCollection {
             changes: collection_options::read(request, &snapshot)?,
-            hidden: hidden.clone(),
+            index: index.clone(),
             namespace,
         };
         match write_path::propose(invocation.server, &command).await? {
-            Reply::Catalog(CatalogReply::Modified { was_hidden }) => {
+            Reply::Catalog(CatalogReply::Modified { index_before }) => {
                 let mut fields = DocumentWriter::new();
-                if let (Some(before), Some((_, after))) = (was_hidden, hidden) {
-                    fields.bool("hidden_old", before);
-                    fields.bool("hidden_new", after);
+                if let (Some(before), Some(after)) = (index_before, index) {
+                    if let Some(after) = after.expire_after_seconds {
+                        if let Some(before) = before.expire_after_seconds {
+                            fields.i64("expireAfterSeconds_old", i64::from(before));
+                        }
+                        fields.i64("expireAfterSeconds_new", i64::from(after));
+                    }
+                    if let Some(after) = after.hidden {
+                        fields.bool("hidden_old", before.hidden);
+                        fields.bool("hidden_new", after);
+                    }
                 }
                 Ok(fields.into())
             }
@@ -68,20 +77,27 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     })
 }
 
-/// `index: {name or keyPattern, hidden}`.
+/// `index: {name or keyPattern, hidden, expireAfterSeconds}`.
 fn read_index(
     index: &RawDocument,
     snapshot: &Snapshot,
     namespace: &Namespace,
-) -> Result<Option<(String, bool)>, Failure> {
-    let (mut name, mut key, mut hidden) = (None, None, None);
+) -> Result<IndexChange, Failure> {
+    let (mut name, mut key, mut hidden, mut expire_after_seconds) = (None, None, None, None);
     for element in index {
         let (field, value) = element?;
         match field.as_str() {
             "name" => name = Some(values::string("index.name", value)?.to_owned()),
             "keyPattern" => key = Some(values::document("index.keyPattern", value)?),
             "hidden" => hidden = Some(values::boolean("index.hidden", value)?),
-            option @ ("expireAfterSeconds" | "prepareUnique" | "unique") => {
+            "expireAfterSeconds" => {
+                let seconds = parse_expire_after_seconds(value);
+                expire_after_seconds = Some(
+                    seconds
+                        .map_err(|error| Failure::new(Code::InvalidOptions, error.to_string()))?,
+                );
+            }
+            option @ ("prepareUnique" | "unique") => {
                 return Err(Failure::not_supported(format!(
                     "option 'index.{option}' of 'collMod'"
                 )));
@@ -105,13 +121,17 @@ fn read_index(
             ));
         }
     };
-    match hidden {
-        Some(hidden) => Ok(Some((name, hidden))),
-        None => Err(Failure::new(
+    if hidden.is_none() && expire_after_seconds.is_none() {
+        return Err(Failure::new(
             Code::InvalidOptions,
             "no expireAfterSeconds, hidden, unique, or prepareUnique field",
-        )),
+        ));
     }
+    Ok(IndexChange {
+        name,
+        hidden,
+        expire_after_seconds,
+    })
 }
 
 fn by_key(

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Addresses, ExitReason, Node, NodeConfig, Notices, Platform, StartError};
-use platform::{OsClock, OsDisk, OsEntropy};
+use platform::{Clock, OsClock, OsDisk, OsEntropy};
+use state_machine::Catalog;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -29,7 +30,7 @@ const ANNOUNCE_TIME: Duration = Duration::from_millis(100);
 /// How long commands under way have to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_PERIOD: Duration = Duration::from_millis(5);
-/// How often abandoned cursors and backups are looked for.
+/// How often abandoned cursors and backups, and new indexes, are looked for.
 const CURSOR_SWEEP_PERIOD: Duration = Duration::from_secs(4);
 
 /// Why a node's process ends with an error.
@@ -239,10 +240,25 @@ fn wait_for_end(node: Node) -> oneshot::Receiver<ExitReason> {
 
 async fn sweep_cursors(server: Arc<Server>) {
     let mut period = interval(CURSOR_SWEEP_PERIOD);
+    let mut dated = None;
     loop {
         period.tick().await;
+        date_indexes(&server, &mut dated);
         server.cursors.close_timed_out();
         server.backups.close_idle();
+    }
+}
+
+/// Tells indexes that are new since `dated` was the catalog from when on their use is counted.
+fn date_indexes(server: &Server, dated: &mut Option<Arc<Catalog>>) {
+    let snapshot = server.node.reader().snapshot();
+    let catalog = snapshot.catalog();
+    if !dated
+        .as_ref()
+        .is_some_and(|dated| Arc::ptr_eq(dated, catalog))
+    {
+        catalog.date_indexes(OsClock::new().wall_ms());
+        *dated = Some(Arc::clone(catalog));
     }
 }
 

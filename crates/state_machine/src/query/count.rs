@@ -19,7 +19,7 @@ impl Snapshot {
             let left = documents.saturating_sub(skip);
             return Ok(limit.map_or(left, |limit| left.min(limit)));
         }
-        let planned = self.parse_find(request.into_find())?.plan(self)?;
+        let planned = self.parse_find(request.into_find())?.plan(self)?.noted();
         Ok(count_matches(planned, self)?.0)
     }
 }

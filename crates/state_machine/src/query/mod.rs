@@ -19,6 +19,7 @@ mod find;
 mod interrupt;
 mod key_check;
 mod key_limits;
+mod noted;
 mod planner;
 mod probe;
 mod request;

@@ -7,6 +7,7 @@ use state_machine::query::{QueryError, Row};
 
 use super::super::collection_stats;
 use super::super::find::context;
+use super::index_stats;
 use crate::mongo_wire::cursors::Rows;
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -20,6 +21,7 @@ pub(super) async fn open(
     invocation: &Invocation<'_>,
     pipeline: &[&RawDocument],
 ) -> Result<Option<Rows>, Failure> {
+    check_places(pipeline)?;
     let Some(first) = pipeline.first().and_then(|stage| stage.iter().next()) else {
         return Ok(None);
     };
@@ -29,6 +31,7 @@ pub(super) async fn open(
             let options = values::document("$collStats", options)?;
             vec![collection_stats::row(invocation, options).await?]
         }
+        "$indexStats" => index_stats::rows(invocation, options).await?,
         "$currentOp" => vec![current_operation(invocation)?],
         "$listLocalSessions" => local_sessions(invocation, options)?,
         "$changeStream" => return Err(Failure::not_supported("aggregation stage $changeStream")),
@@ -43,6 +46,33 @@ pub(super) async fn open(
     Ok(Some(Box::new(
         rows.map(|row| row.map(Row::from).map_err(QueryError::from)),
     )))
+}
+
+/// What can only come first.
+const FIRST_ONLY: [&str; 4] = [
+    "$collStats",
+    "$currentOp",
+    "$indexStats",
+    "$listLocalSessions",
+];
+
+fn check_places(pipeline: &[&RawDocument]) -> Result<(), Failure> {
+    for stage in pipeline.iter().skip(1) {
+        if let Some(Ok((name, _))) = stage.iter().next()
+            && FIRST_ONLY.contains(&name.as_str())
+        {
+            return Err(not_first(name.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// Code 40602.
+pub(super) fn not_first(stage: &str) -> Failure {
+    Failure::new(
+        Code::Location(40602),
+        format!("{stage} is only valid as the first stage in a pipeline"),
+    )
 }
 
 /// A stage about the server itself is asked of the database, not of a collection.

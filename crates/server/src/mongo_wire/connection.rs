@@ -21,6 +21,7 @@ use super::limits::{
     IDLE_BUFFER_BYTES_MAX, READ_BYTES_MIN, REPLY_BATCH_BYTES_MAX, STALL_TIMEOUT,
     UNCOUNTED_BYTES_MAX,
 };
+use super::operation::Operation;
 use super::server::{Counters, Server};
 
 /// What a command may know of the connection it came on.
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     pub peer: SocketAddr,
     /// `client.application.name` of the handshake.
     pub app_name: parking_lot::Mutex<Option<String>>,
+    /// What it is doing.
+    pub operation: Operation,
 }
 
 /// Why a connection ends.
@@ -67,6 +70,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: &TcpStream, peer: Socket
             id,
             peer,
             app_name: parking_lot::Mutex::new(None),
+            operation: Operation::new(),
         },
         output: Vec::new(),
         held: Vec::new(),

@@ -3,6 +3,7 @@
 //! The ports are taken before the data directory is opened, so that a taken port is reported at once. On a signal
 //! leadership goes to another member first; clients are told, commands under way end, then the node flushes.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +89,12 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
         settings.peer_listen,
         settings.admin_listen,
     );
-    let server = Server::new(node.clone(), settings);
+    let server = Server::new(
+        node.clone(),
+        settings,
+        // A log that cannot be written, on a full disk maybe, ends nothing.
+        Notices::new(|line| drop(writeln!(std::io::stderr().lock(), "{line}"))),
+    );
     mongo_wire::answer_members(&server);
     tokio::spawn(admin_http::serve(server.clone(), admins));
     tokio::spawn(sweep_cursors(server.clone()));

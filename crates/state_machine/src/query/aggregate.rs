@@ -73,7 +73,7 @@ impl Snapshot {
         }
         if let Some(shape) = count {
             find.sort = None;
-            let (count, _) = count_matches(find.plan(self)?.noted(), self)?;
+            let (count, _) = count_matches(find.plan(self)?.noted_for_count(), self)?;
             let counted = (count > 0).then(|| counted(&shape, count));
             let input = counted.into_iter().map(Ok);
             return Ok(FindCursor::of_pipeline(PipelineRows::new(

@@ -36,7 +36,7 @@ impl Snapshot {
         let planned = self.parse_find(request.into_find())?.plan(self)?;
         let scan = DistinctScan::of(&planned, &path);
         let planned = match &scan {
-            Some(scan) => planned.noted_over(&scan.0),
+            Some(scan) => planned.noted_for_distinct(&scan.0),
             None => planned.noted(),
         };
         Ok(self.distinct_values(planned, scan, &path)?.0.found)
@@ -60,7 +60,12 @@ impl Snapshot {
                 collection_id: planned.collection.as_ref().map_or(0, |found| found.id),
                 touched: Touched::default(),
             };
-            skipping.run(&scan.0, path, &mut values)?;
+            let outcome = skipping.run(&scan.0, path, &mut values);
+            let Touched {
+                keys, documents, ..
+            } = skipping.touched;
+            skipping.interrupt.examined(keys, documents);
+            outcome?;
             return Ok((values, skipping.touched));
         }
         let mut rows = planned.rows(self);

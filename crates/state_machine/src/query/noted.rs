@@ -1,15 +1,43 @@
-//! What a plan that is about to run leaves behind: the use of its indexes is counted. A plan that is only explained is
-//! not.
+//! What a plan that is about to run leaves behind: the use of its indexes is counted, and the operation's owner is told. A
+//! plan that is only explained leaves nothing.
 
 use std::sync::Arc;
 
 use super::find::PlannedFind;
+use super::plan_summary::PlanSummary;
 use super::planner::{Access, IndexScan};
 use crate::catalog::IndexEntry;
 
 impl PlannedFind {
-    /// The same plan, after its use is noted. Called once for each operation, when it starts.
+    /// The same plan, after it was noted. Called once for each search, when it starts.
     pub fn noted(self) -> Self {
+        self.count_use();
+        self.find.interrupt.planned(&|| self.summary());
+        self
+    }
+
+    /// The same for a plan whose rows are counted.
+    pub fn noted_for_count(self) -> Self {
+        self.count_use();
+        let summary = || match &self.plan.access {
+            Access::Index(scan) if self.plan.covers_filter => {
+                PlanSummary::CountIndex(Arc::clone(&scan.index))
+            }
+            _ => self.summary(),
+        };
+        self.find.interrupt.planned(&summary);
+        self
+    }
+
+    /// The same for a plan that is run over `scan` instead of its own access, one entry for each value.
+    pub fn noted_for_distinct(self, scan: &IndexScan) -> Self {
+        scan.index.usage.count();
+        let summary = || PlanSummary::DistinctIndex(Arc::clone(&scan.index));
+        self.find.interrupt.planned(&summary);
+        self
+    }
+
+    fn count_use(&self) {
         match &self.plan.access {
             Access::Nothing | Access::Collection(_) => {}
             Access::Id(_) => {
@@ -20,25 +48,38 @@ impl PlannedFind {
                 }
             }
             Access::Index(scan) => scan.index.usage.count(),
-            Access::Union(union) => count_each_once(&union.branches),
+            Access::Union(union) => {
+                for index in each_once(&union.branches) {
+                    index.usage.count();
+                }
+            }
         }
-        self
     }
 
-    /// The same plan, to be run over `scan` instead of its own access.
-    pub fn noted_over(self, scan: &IndexScan) -> Self {
-        scan.index.usage.count();
-        self
+    fn summary(&self) -> PlanSummary {
+        match &self.plan.access {
+            Access::Nothing => PlanSummary::Nothing,
+            Access::Collection(_) => PlanSummary::Collection,
+            Access::Id(_) => PlanSummary::Id,
+            Access::Index(scan) => PlanSummary::Index(Arc::clone(&scan.index)),
+            Access::Union(union) => {
+                let indexes = each_once(&union.branches).into_iter();
+                PlanSummary::Indexes(indexes.map(Arc::clone).collect())
+            }
+        }
     }
 }
 
-/// Many branches may be over one index, which was used once.
-fn count_each_once(branches: &[IndexScan]) {
-    let mut used: Vec<&Arc<IndexEntry>> = Vec::new();
+/// The indexes of a union: many branches may be over one.
+fn each_once(branches: &[IndexScan]) -> Vec<&Arc<IndexEntry>> {
+    let mut indexes: Vec<&Arc<IndexEntry>> = Vec::new();
     for branch in branches {
-        if !used.iter().any(|index| Arc::ptr_eq(index, &branch.index)) {
-            branch.index.usage.count();
-            used.push(&branch.index);
+        if !indexes
+            .iter()
+            .any(|index| Arc::ptr_eq(index, &branch.index))
+        {
+            indexes.push(&branch.index);
         }
     }
+    indexes
 }

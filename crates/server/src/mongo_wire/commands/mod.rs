@@ -40,6 +40,7 @@ mod list_commands;
 mod list_databases;
 mod list_indexes;
 mod ping;
+mod profile;
 mod rename_collection;
 mod repl_set_freeze;
 mod repl_set_get_config;
@@ -157,6 +158,7 @@ static COMMANDS: &[&Command] = &[
     &list_commands::COMMAND,
     &list_databases::COMMAND,
     &list_indexes::COMMAND,
+    &profile::COMMAND,
     &rename_collection::COMMAND,
     &repl_set_freeze::COMMAND,
     &repl_set_get_config::COMMAND,

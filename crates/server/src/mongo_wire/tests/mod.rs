@@ -6,6 +6,7 @@ mod garbage;
 mod harness;
 mod hostile;
 mod monitoring;
+mod slow_operations;
 
 use node::{Membership, NodeId, NodeStatus, RoleName, Term};
 

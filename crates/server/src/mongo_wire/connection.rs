@@ -32,7 +32,7 @@ pub(crate) struct Session {
     /// `client.application.name` of the handshake.
     pub app_name: parking_lot::Mutex<Option<String>>,
     /// What it is doing.
-    pub operation: Operation,
+    pub operation: Arc<Operation>,
 }
 
 /// Why a connection ends.
@@ -70,7 +70,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: &TcpStream, peer: Socket
             id,
             peer,
             app_name: parking_lot::Mutex::new(None),
-            operation: Operation::new(),
+            operation: server.operations.open(id, peer),
         },
         output: Vec::new(),
         held: Vec::new(),
@@ -80,6 +80,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: &TcpStream, peer: Socket
     if let Err(Ending::Protocol) = connection.run().await {
         Counters::add(&server.counters.protocol_errors, 1);
     }
+    server.operations.close(id);
 }
 
 struct Connection<'s> {

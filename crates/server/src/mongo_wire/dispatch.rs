@@ -171,7 +171,8 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         return failed(server, &failure, &context);
     }
     count(server, command);
-    session.operation.begin();
+    let id = server.operations.next_id();
+    let _running = session.operation.begin(id, command.name, &request);
     if context.is_handshake {
         commands::hello::remember_client(&request, session);
     }
@@ -204,6 +205,10 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         deadline,
     };
     let outcome = invoke(command, &invocation).await;
+    let outcome = outcome.map_err(|failure| match session.operation.is_killed() {
+        true if failure.code == Code::CursorKilled => Failure::interrupted(),
+        _ => failure,
+    });
     let concern = match &outcome {
         _ if cut.close => None,
         Ok(answer) if command.access == Access::Write || answer.wrote => {

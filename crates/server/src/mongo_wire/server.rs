@@ -18,6 +18,7 @@ use super::cursors::Cursors;
 use super::elections::Elections;
 use super::expiry::Expiry;
 use super::fail_point::FailPoints;
+use super::operation::Operations;
 use super::slow_log::SlowLog;
 use super::topology::Topology;
 use crate::serve::Settings;
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     /// Deletes what has expired; see [`super::expiry::run`].
     pub expiry: Expiry,
     pub slow_log: SlowLog,
+    pub operations: Operations,
     pub started: Instant,
     connections: Mutex<BTreeMap<i64, Weak<TcpStream>>>,
     next_connection: AtomicI64,
@@ -84,6 +86,7 @@ impl Server {
             counters: Counters::default(),
             expiry: Expiry::new(settings.ttl_period),
             slow_log: SlowLog::new(settings.slow_ms, slow_lines),
+            operations: Operations::default(),
             started: Instant::now(),
             connections: Mutex::new(BTreeMap::new()),
             next_connection: AtomicI64::new(1),

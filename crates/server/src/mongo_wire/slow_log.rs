@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::dispatch::Invocation;
 use super::excerpt::Excerpt;
 use super::failure::Failure;
-use super::request::Request;
+use super::operation::write_namespace;
 use super::server::wall_ms;
 
 /// Milliseconds beyond which an operation is slow, unless told otherwise.
@@ -133,9 +133,11 @@ fn line(
     let session = invocation.session;
     let mut excerpt = Excerpt::default();
     excerpt.take(&invocation.request);
+    let mut namespace = String::new();
+    write_namespace(&invocation.request, &mut namespace);
     let mut about = doc! {
         "type": "command",
-        "ns": namespace(&invocation.request),
+        "ns": namespace,
         "name": name,
         "command": excerpt.document(),
     };
@@ -170,19 +172,6 @@ fn line(
         "msg": "Slow query",
         "attr": about,
     }
-}
-
-/// What a command is about: its collection, or the database's commands.
-pub(crate) fn namespace(request: &Request<'_>) -> String {
-    let collection = match request.name {
-        "getMore" => request.string("collection").ok().flatten(),
-        _ => request.target.as_str(),
-    };
-    let collection = collection.unwrap_or(match request.name {
-        "aggregate" => "$cmd.aggregate",
-        _ => "$cmd",
-    });
-    format!("{}.{collection}", request.database)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use document::aggregation::Pipeline;
 use state_machine::query::{QueryError, Row};
 
 use super::super::collection_stats;
+use super::super::current_op;
 use super::super::find::context;
 use super::index_stats;
 use crate::mongo_wire::cursors::Rows;
@@ -32,7 +33,7 @@ pub(super) async fn open(
             vec![collection_stats::row(invocation, options).await?]
         }
         "$indexStats" => index_stats::rows(invocation, options).await?,
-        "$currentOp" => vec![current_operation(invocation)?],
+        "$currentOp" => current_op::rows(invocation, options)?,
         "$listLocalSessions" => local_sessions(invocation, options)?,
         "$changeStream" => return Err(Failure::not_supported("aggregation stage $changeStream")),
         _ => return Ok(None),
@@ -86,26 +87,6 @@ fn require_database(invocation: &Invocation<'_>, stage: &str) -> Result<(), Fail
         )),
         _ => Ok(()),
     }
-}
-
-/// The one operation that is certainly under way: this one. Others are not tracked.
-fn current_operation(invocation: &Invocation<'_>) -> Result<RawDocumentBuf, Failure> {
-    require_database(invocation, "$currentOp")?;
-    let mut row = DocumentWriter::new();
-    row.string("type", "op");
-    row.string("host", &invocation.server.settings.advertise);
-    row.string("client", &invocation.session.peer.to_string());
-    row.i64("connectionId", invocation.session.id);
-    row.bool("active", true);
-    row.string("op", "command");
-    row.string(
-        "ns",
-        &format!("{}.$cmd.aggregate", invocation.request.database),
-    );
-    row.begin_document("command");
-    row.i32("aggregate", 1);
-    row.end();
-    Ok(RawDocumentBuf::from_bytes(row.finish())?)
 }
 
 /// The session that asks, if it has one. Sessions are replicated state; none is local to a member.

@@ -63,7 +63,8 @@ impl Notices {
         Notices(Arc::new(to))
     }
 
-    pub(crate) fn say(&self, what: &str) {
+    /// Says it.
+    pub fn say(&self, what: &str) {
         (self.0)(what);
     }
 }

@@ -32,6 +32,7 @@ pub(crate) struct ConfigFile {
     pub snapshot_mib_per_second: Option<u64>,
     pub log_retained_mib: Option<u64>,
     pub ttl_seconds: Option<u32>,
+    pub slow_ms: Option<i32>,
     pub archive_dir: Option<PathBuf>,
     pub log_retained_entries: Option<u64>,
     pub log_segment_kib: Option<u64>,

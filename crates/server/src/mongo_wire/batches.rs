@@ -5,7 +5,8 @@ use state_machine::Namespace;
 use state_machine::query::{Interrupt, Row};
 use tokio::time::Instant;
 
-use super::cursors::{Control, OpenCursor, Rows};
+use super::control::Control;
+use super::cursors::{OpenCursor, Rows};
 use super::dispatch::{Answer, Invocation};
 use super::document_writer::DocumentWriter;
 use super::failure::Failure;
@@ -38,6 +39,7 @@ pub(crate) fn first(
 ) -> Result<Answer, Failure> {
     let control = Control::new();
     control.limit(remaining(invocation));
+    invocation.session.operation.runs_under(&control);
     let run = || {
         let rows = open(control.interrupt())?;
         let mut cursor = OpenCursor::new(namespace.to_string(), rows, shape.limit, control.clone());
@@ -85,6 +87,8 @@ pub(crate) fn next(
     let mut cursor = cursors.take(id, &namespace.to_string())?;
     let limit = remaining(invocation).or(cursor.time_left);
     cursor.control.limit(limit);
+    cursor.control.count_anew();
+    invocation.session.operation.runs_under(&cursor.control);
     let room = invocation.server.budget.reserve_batch();
     let mut fields = DocumentWriter::new();
     fields.begin_document("cursor");
@@ -177,7 +181,7 @@ pub(crate) fn batch_size(request: &Request<'_>) -> Result<Option<u64>, Failure> 
 }
 
 /// What is left of the request's time.
-fn remaining(invocation: &Invocation<'_>) -> Option<std::time::Duration> {
+pub(crate) fn remaining(invocation: &Invocation<'_>) -> Option<std::time::Duration> {
     let deadline = invocation.deadline?;
     Some(deadline.saturating_duration_since(Instant::now()))
 }

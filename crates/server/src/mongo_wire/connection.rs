@@ -21,6 +21,7 @@ use super::limits::{
     IDLE_BUFFER_BYTES_MAX, READ_BYTES_MIN, REPLY_BATCH_BYTES_MAX, STALL_TIMEOUT,
     UNCOUNTED_BYTES_MAX,
 };
+use super::operation::Operation;
 use super::server::{Counters, Server};
 
 /// What a command may know of the connection it came on.
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     pub peer: SocketAddr,
     /// `client.application.name` of the handshake.
     pub app_name: parking_lot::Mutex<Option<String>>,
+    /// What it is doing.
+    pub operation: Arc<Operation>,
 }
 
 /// Why a connection ends.
@@ -67,6 +70,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: &TcpStream, peer: Socket
             id,
             peer,
             app_name: parking_lot::Mutex::new(None),
+            operation: server.operations.open(id, peer),
         },
         output: Vec::new(),
         held: Vec::new(),
@@ -76,6 +80,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: &TcpStream, peer: Socket
     if let Err(Ending::Protocol) = connection.run().await {
         Counters::add(&server.counters.protocol_errors, 1);
     }
+    server.operations.close(id);
 }
 
 struct Connection<'s> {

@@ -6,61 +6,17 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use state_machine::query::{Interrupt, InterruptReason, QueryError, Row};
+use state_machine::query::{QueryError, Row};
 
 use super::budget::BatchRoom;
+use super::control::Control;
 use super::document_writer::DocumentWriter;
 use super::failure::{Code, Failure};
 use super::limits::CURSOR_TIMEOUT;
-
-/// What the running batch of a cursor must heed; shared with the [`Interrupt`] inside its rows.
-#[derive(Debug)]
-pub(crate) struct Control {
-    started: Instant,
-    /// Milliseconds after `started`; `u64::MAX` for none.
-    deadline_ms: AtomicU64,
-    killed: AtomicBool,
-}
-
-impl Control {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Control {
-            started: Instant::now(),
-            deadline_ms: AtomicU64::new(u64::MAX),
-            killed: AtomicBool::new(false),
-        })
-    }
-
-    /// Sets the time limit of the batch that is about to run.
-    pub(crate) fn limit(&self, remaining: Option<Duration>) {
-        let deadline = remaining.map_or(u64::MAX, |remaining| {
-            u64::try_from((self.started.elapsed() + remaining).as_millis()).unwrap_or(u64::MAX)
-        });
-        self.deadline_ms.store(deadline, Ordering::Relaxed);
-    }
-
-    fn kill(&self) {
-        self.killed.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn interrupt(self: &Arc<Self>) -> Interrupt {
-        let control = self.clone();
-        Interrupt::new(move || control.reason())
-    }
-
-    fn reason(&self) -> Option<InterruptReason> {
-        if self.killed.load(Ordering::Relaxed) {
-            return Some(InterruptReason::Killed);
-        }
-        let deadline = self.deadline_ms.load(Ordering::Relaxed);
-        let passed = deadline != u64::MAX && self.started.elapsed().as_millis() as u64 >= deadline;
-        passed.then_some(InterruptReason::TimeLimit)
-    }
-}
 
 /// Where a cursor's rows come from.
 pub(crate) type Rows = Box<dyn Iterator<Item = Result<Row, QueryError>> + Send>;
@@ -132,6 +88,7 @@ impl OpenCursor {
             }
             writer.push_document(&row);
             given += 1;
+            self.control.give();
             if let Some(remaining) = &mut self.remaining {
                 *remaining -= 1;
             }

@@ -151,6 +151,7 @@ impl Context {
 }
 
 async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) -> Reply {
+    let began = Instant::now();
     let Some(command) = commands::find(request.name) else {
         let failure = Failure::new(
             Code::CommandNotFound,
@@ -170,6 +171,8 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         return failed(server, &failure, &context);
     }
     count(server, command);
+    let id = server.operations.next_id();
+    let _running = session.operation.begin(id, command.name, &request);
     if context.is_handshake {
         commands::hello::remember_client(&request, session);
     }
@@ -201,16 +204,32 @@ async fn run(server: &Arc<Server>, session: &Session, mut request: Request<'_>) 
         request,
         deadline,
     };
-    match invoke(command, &invocation).await {
+    let outcome = invoke(command, &invocation).await;
+    let outcome = outcome.map_err(|failure| match session.operation.is_killed() {
+        true if failure.code == Code::CursorKilled => Failure::interrupted(),
+        _ => failure,
+    });
+    let concern = match &outcome {
+        _ if cut.close => None,
+        Ok(answer) if command.access == Access::Write || answer.wrote => {
+            match injected.write_concern_error {
+                Some(error) => Some(error),
+                None => write_concern::unmet(&invocation).await,
+            }
+        }
+        Ok(_) => injected.write_concern_error,
+        Err(_) => None,
+    };
+    // A handshake may wait on purpose.
+    if !context.is_handshake {
+        let failure = outcome.as_ref().err();
+        server
+            .slow_log
+            .note(command.name, &invocation, began.elapsed(), failure);
+    }
+    match outcome {
         _ if cut.close => closing(server, &context),
         Ok(mut answer) => {
-            let concern = match injected.write_concern_error {
-                Some(error) => Some(error),
-                None if command.access == Access::Write || answer.wrote => {
-                    write_concern::unmet(&invocation).await
-                }
-                None => None,
-            };
             if let Some(error) = concern {
                 write_concern_error(&mut answer.fields, &error, &context);
             }

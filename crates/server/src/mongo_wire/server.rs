@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bson::Timestamp;
-use node::Node;
+use node::{Node, Notices};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -18,6 +18,8 @@ use super::cursors::Cursors;
 use super::elections::Elections;
 use super::expiry::Expiry;
 use super::fail_point::FailPoints;
+use super::operation::Operations;
+use super::slow_log::SlowLog;
 use super::topology::Topology;
 use crate::serve::Settings;
 
@@ -35,6 +37,8 @@ pub(crate) struct Server {
     pub counters: Counters,
     /// Deletes what has expired; see [`super::expiry::run`].
     pub expiry: Expiry,
+    pub slow_log: SlowLog,
+    pub operations: Operations,
     pub started: Instant,
     connections: Mutex<BTreeMap<i64, Weak<TcpStream>>>,
     next_connection: AtomicI64,
@@ -70,7 +74,8 @@ impl Counters {
 }
 
 impl Server {
-    pub(crate) fn new(node: Node, settings: Settings) -> Arc<Self> {
+    /// Lines about slow operations go to `slow_lines`.
+    pub(crate) fn new(node: Node, settings: Settings, slow_lines: Notices) -> Arc<Self> {
         let server = Arc::new(Server {
             topology: Topology::new(settings.advertise.clone()),
             elections: Elections::default(),
@@ -80,6 +85,8 @@ impl Server {
             fail_points: settings.enable_test_commands.then(FailPoints::new),
             counters: Counters::default(),
             expiry: Expiry::new(settings.ttl_period),
+            slow_log: SlowLog::new(settings.slow_ms, slow_lines),
+            operations: Operations::default(),
             started: Instant::now(),
             connections: Mutex::new(BTreeMap::new()),
             next_connection: AtomicI64::new(1),

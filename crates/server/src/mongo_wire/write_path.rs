@@ -8,11 +8,12 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use node::{FEATURE_LEVEL_COMMAND_FORMAT_2, ProposeOutcome};
 use state_machine::plan::{Environment, Step, WriteOutcome, WritePlanner};
-use state_machine::query::{Interrupt, InterruptReason};
+use state_machine::query::Interrupt;
 use state_machine::{Command, Reply};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::batches::remaining;
 use super::dispatch::Invocation;
 use super::failure::{Code, Failure, RETRYABLE};
 use super::read_point;
@@ -186,14 +187,10 @@ pub(crate) fn unexpected(reply: &Reply) -> Failure {
     )
 }
 
-/// Stops work when the request's time is up.
+/// Stops work when the request's time is up. For work that ends with the request.
 pub(crate) fn interrupt(invocation: &Invocation<'_>) -> Interrupt {
-    match invocation.deadline {
-        None => Interrupt::never(),
-        Some(deadline) => Interrupt::new(move || {
-            (Instant::now() >= deadline).then_some(InterruptReason::TimeLimit)
-        }),
-    }
+    let operation = &invocation.session.operation;
+    operation.control_within(remaining(invocation)).interrupt()
 }
 
 #[cfg(test)]

@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// Time between two looks for documents that expire (indexes with expireAfterSeconds) [default: 60].
     #[arg(long, value_name = "SECONDS")]
     pub ttl_seconds: Option<u32>,
+    /// Log operations that take longer than this; -1 logs all [default: 100].
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub slow_ms: Option<i32>,
     /// Copy the committed log into this directory, for `cstore restore --to-time` and `--to-index`; better on another disk.
     #[arg(long, value_name = "DIR")]
     pub archive_dir: Option<PathBuf>,

@@ -3,12 +3,14 @@
 //! The ports are taken before the data directory is opened, so that a taken port is reported at once. On a signal
 //! leadership goes to another member first; clients are told, commands under way end, then the node flushes.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Addresses, ExitReason, Node, NodeConfig, Notices, Platform, StartError};
-use platform::{OsClock, OsDisk, OsEntropy};
+use platform::{Clock, OsClock, OsDisk, OsEntropy};
+use state_machine::Catalog;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -29,7 +31,7 @@ const ANNOUNCE_TIME: Duration = Duration::from_millis(100);
 /// How long commands under way have to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_PERIOD: Duration = Duration::from_millis(5);
-/// How often abandoned cursors and backups are looked for.
+/// How often abandoned cursors and backups, and new indexes, are looked for.
 const CURSOR_SWEEP_PERIOD: Duration = Duration::from_secs(4);
 
 /// Why a node's process ends with an error.
@@ -87,7 +89,12 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
         settings.peer_listen,
         settings.admin_listen,
     );
-    let server = Server::new(node.clone(), settings);
+    let server = Server::new(
+        node.clone(),
+        settings,
+        // A log that cannot be written, on a full disk maybe, ends nothing.
+        Notices::new(|line| drop(writeln!(std::io::stderr().lock(), "{line}"))),
+    );
     mongo_wire::answer_members(&server);
     tokio::spawn(admin_http::serve(server.clone(), admins));
     tokio::spawn(sweep_cursors(server.clone()));
@@ -239,10 +246,25 @@ fn wait_for_end(node: Node) -> oneshot::Receiver<ExitReason> {
 
 async fn sweep_cursors(server: Arc<Server>) {
     let mut period = interval(CURSOR_SWEEP_PERIOD);
+    let mut dated = None;
     loop {
         period.tick().await;
+        date_indexes(&server, &mut dated);
         server.cursors.close_timed_out();
         server.backups.close_idle();
+    }
+}
+
+/// Tells indexes that are new since `dated` was the catalog from when on their use is counted.
+fn date_indexes(server: &Server, dated: &mut Option<Arc<Catalog>>) {
+    let snapshot = server.node.reader().snapshot();
+    let catalog = snapshot.catalog();
+    if !dated
+        .as_ref()
+        .is_some_and(|dated| Arc::ptr_eq(dated, catalog))
+    {
+        catalog.date_indexes(OsClock::new().wall_ms());
+        *dated = Some(Arc::clone(catalog));
     }
 }
 

@@ -11,7 +11,7 @@ use node::{MEMORY_BYTES_MIN, MemoryBudget};
 
 use super::ServeArgs;
 use crate::config::{ConfigError, ConfigFile};
-use crate::mongo_wire::expiry;
+use crate::mongo_wire::{SLOW_MS_DEFAULT, expiry};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:27017";
 const REPLICA_SET_DEFAULT: &str = "cstore";
@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub cache_mib: Option<u64>,
     pub snapshot_mib_per_second: Option<u64>,
     pub log_retained_mib: Option<u64>,
+    /// Milliseconds beyond which an operation is logged as slow; negative: every one.
+    pub slow_ms: i32,
     /// Time between two looks for expired documents.
     pub ttl_period: Duration,
     pub archive_dir: Option<PathBuf>,
@@ -189,6 +191,7 @@ impl Settings {
                 .snapshot_mib_per_second
                 .or(file.snapshot_mib_per_second),
             log_retained_mib: args.log_retained_mib.or(file.log_retained_mib),
+            slow_ms: args.slow_ms.or(file.slow_ms).unwrap_or(SLOW_MS_DEFAULT),
             ttl_period: args
                 .ttl_seconds
                 .or(file.ttl_seconds)

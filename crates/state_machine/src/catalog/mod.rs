@@ -16,6 +16,7 @@ mod record;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod views;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use names::{validate_database_name, validate_namespace};
 pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
 pub use partial::PartialFilter;
 pub use spec::describe;
+pub use usage::IndexUsage;
 
 pub(crate) use change::new_collection;
 pub(crate) use counters::{CountersCell, CountsChange};
@@ -109,6 +111,8 @@ pub struct IndexEntry {
     pub multikey: bool,
     /// What `listIndexes` shows: `{v: 2, key, name, …}`.
     pub spec: RawDocumentBuf,
+    /// How often it was used on this member.
+    pub usage: Arc<IndexUsage>,
 }
 
 impl IndexEntry {
@@ -207,6 +211,17 @@ impl Catalog {
             .collect();
         names.dedup();
         names
+    }
+
+    /// Tells every index that has not been told yet since when it counts its use. To be called when there is a new
+    /// catalog, soon.
+    pub fn date_indexes(&self, now_ms: i64) {
+        let indexes = self
+            .collections()
+            .flat_map(|collection| &collection.indexes);
+        for index in indexes {
+            index.usage.since_ms(now_ms);
+        }
     }
 
     /// Indexes that are being built: index id and collection.

@@ -110,6 +110,7 @@ fn decode_index(input: &mut Input<'_>) -> Result<IndexEntry, DecodeError> {
         partial: PartialFilter::of_specification(&spec, collation.as_ref()),
         collation,
         spec,
+        usage: Arc::default(),
         unique: input.bool("unique")?,
         sparse: input.bool("sparse")?,
         hidden: input.bool("hidden")?,

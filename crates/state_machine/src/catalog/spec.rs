@@ -1,6 +1,7 @@
 //! Index specifications as clients write them: parsing, names, what is not supported, and how two of them collide.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
@@ -308,6 +309,7 @@ impl IndexRequest {
             expire_after_seconds: self.expire_after_seconds,
             state,
             multikey: false,
+            usage: Arc::default(),
         }
     }
 

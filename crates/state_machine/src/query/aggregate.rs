@@ -73,7 +73,7 @@ impl Snapshot {
         }
         if let Some(shape) = count {
             find.sort = None;
-            let (count, _) = count_matches(find.plan(self)?, self)?;
+            let (count, _) = count_matches(find.plan(self)?.noted_for_count(), self)?;
             let counted = (count > 0).then(|| counted(&shape, count));
             let input = counted.into_iter().map(Ok);
             return Ok(FindCursor::of_pipeline(PipelineRows::new(
@@ -83,7 +83,7 @@ impl Snapshot {
                 stopped,
             )));
         }
-        let rows = find.plan(self)?.rows(self);
+        let rows = find.plan(self)?.noted().rows(self);
         if rest.is_empty() {
             return Ok(FindCursor::of_find(rows));
         }

@@ -1,6 +1,7 @@
 //! `count`.
 
 use super::find::PlannedFind;
+use super::plan_summary::PlanSummary;
 use super::request::{CountRequest, FindRequest, QueryError};
 use super::scan::Touched;
 use crate::Snapshot;
@@ -14,12 +15,14 @@ impl Snapshot {
         }
         let (skip, limit) = (request.skip, request.limit);
         if request.filter.is_empty() && request.hint.is_none() {
+            request.interrupt.planned(&|| PlanSummary::Counter);
             let counts = self.counts(&request.namespace);
             let documents = counts.map_or(0, |counts| counts.documents);
             let left = documents.saturating_sub(skip);
             return Ok(limit.map_or(left, |limit| left.min(limit)));
         }
         let planned = self.parse_find(request.into_find())?.plan(self)?;
+        let planned = planned.noted_for_count();
         Ok(count_matches(planned, self)?.0)
     }
 }

@@ -34,27 +34,38 @@ impl Snapshot {
             return Ok(values.found);
         }
         let planned = self.parse_find(request.into_find())?.plan(self)?;
-        Ok(self.distinct_values(planned, &path)?.0.found)
+        let scan = DistinctScan::of(&planned, &path);
+        let planned = match &scan {
+            Some(scan) => planned.noted_for_distinct(&scan.0),
+            None => planned.noted(),
+        };
+        Ok(self.distinct_values(planned, scan, &path)?.0.found)
     }
 
-    /// The values, and what was looked at for them.
+    /// The values, and what was looked at for them; `scan` if one that skips is possible.
     pub(super) fn distinct_values(
         &self,
         planned: PlannedFind,
+        scan: Option<DistinctScan>,
         path: &Path,
     ) -> Result<(Values, Touched), QueryError> {
         let mut values = Values {
             collation: planned.find.collation.clone(),
             ..Values::default()
         };
-        if let Some(scan) = DistinctScan::of(&planned, path) {
+        if let Some(scan) = scan {
             let mut skipping = SkippingScan {
                 snapshot: self,
                 interrupt: planned.find.interrupt.clone(),
                 collection_id: planned.collection.as_ref().map_or(0, |found| found.id),
                 touched: Touched::default(),
             };
-            skipping.run(&scan.0, path, &mut values)?;
+            let outcome = skipping.run(&scan.0, path, &mut values);
+            let Touched {
+                keys, documents, ..
+            } = skipping.touched;
+            skipping.interrupt.examined(keys, documents);
+            outcome?;
             return Ok((values, skipping.touched));
         }
         let mut rows = planned.rows(self);

@@ -109,7 +109,8 @@ impl Snapshot {
         verbosity: Verbosity,
     ) -> Result<Document, QueryError> {
         let planned = find.plan(self)?;
-        let winning_plan = match DistinctScan::of(&planned, path) {
+        let scan = DistinctScan::of(&planned, path);
+        let winning_plan = match &scan {
             Some(scan) => doc! {
                 "stage": "PROJECTION_COVERED",
                 "transformBy": { path.as_str(): 1 },
@@ -119,7 +120,7 @@ impl Snapshot {
         };
         let mut explained = query_planner(&planned, &winning_plan, Above::Nothing)?;
         if verbosity >= Verbosity::ExecutionStats {
-            let (values, touched) = self.distinct_values(planned, path)?;
+            let (values, touched) = self.distinct_values(planned, scan, path)?;
             let executed = Executed {
                 returned: values.count() as u64,
                 counted: None,

@@ -170,7 +170,7 @@ impl Snapshot {
             request.check_on_view()?;
             return self.aggregate(request.into_aggregate());
         }
-        let planned = self.parse_find(request)?.plan(self)?;
+        let planned = self.parse_find(request)?.plan(self)?.noted();
         Ok(FindCursor::of_find(planned.rows(self)))
     }
 }

@@ -5,7 +5,8 @@
 //! collection reads as an empty one. An index only narrows what is fetched: the whole filter is checked again
 //! on every document, so a wrong bound can cost time, never a wrong row, as long as bounds never exclude a match.
 //!
-//! No clock in here: time limits and kills come in as an [`Interrupt`] that is asked before every step.
+//! No clock in here: time limits and kills come in as an [`Interrupt`] that is asked before every step. Through it the
+//! owner of a read also hears of the plan and of what was looked at.
 
 mod aggregate;
 mod bounds;
@@ -19,6 +20,8 @@ mod find;
 mod interrupt;
 mod key_check;
 mod key_limits;
+mod noted;
+mod plan_summary;
 mod planner;
 mod probe;
 mod request;
@@ -31,7 +34,8 @@ mod tests;
 mod union;
 
 pub use cursor::FindCursor;
-pub use interrupt::{Interrupt, InterruptReason};
+pub use interrupt::{Interrupt, InterruptReason, Owner};
+pub use plan_summary::PlanSummary;
 pub use request::{
     AggregateRequest, CountRequest, DistinctRequest, ExplainRequest, Explained, FindRequest, Hint,
     QueryError, ScanDirection, Verbosity,

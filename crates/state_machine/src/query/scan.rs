@@ -35,6 +35,8 @@ pub(super) struct Scan {
     interrupt: Interrupt,
     steps: u32,
     pub touched: Touched,
+    /// What the owner has been told of that.
+    told: Touched,
 }
 
 enum Source {
@@ -81,12 +83,19 @@ impl Scan {
             interrupt,
             steps: 0,
             touched: Touched::default(),
+            told: Touched::default(),
         }
     }
 
     /// How many entries the access has, at most `limit`, without looking at documents. Right only for a plan that
     /// covers its filter.
     pub fn count_entries(&mut self, limit: u64) -> Result<u64, QueryError> {
+        let counted = self.count_up_to(limit);
+        self.tell();
+        counted
+    }
+
+    fn count_up_to(&mut self, limit: u64) -> Result<u64, QueryError> {
         let mut count = 0;
         while count < limit {
             self.check()?;
@@ -114,6 +123,48 @@ impl Scan {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Tells the owner what was touched since it was told last.
+    fn tell(&mut self) {
+        let keys = self.touched.keys - self.told.keys;
+        let documents = self.touched.documents - self.told.documents;
+        self.told = self.touched;
+        self.interrupt.examined(keys, documents);
+    }
+
+    /// The next document that matches.
+    fn next_match(&mut self) -> Option<Result<Row, QueryError>> {
+        loop {
+            let document = match self.step() {
+                Ok(Found::Document(document)) => document,
+                Ok(Found::Skipped) => continue,
+                Ok(Found::End) => return None,
+                Err(error) => {
+                    self.source = Source::Finished;
+                    return Some(Err(error));
+                }
+            };
+            let row = match Row::stored(document) {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let matches = match &self.filter {
+                None => Ok(true),
+                Some(filter) => filter.try_matches(&row),
+            };
+            match matches {
+                Ok(true) => {
+                    self.touched.matched += 1;
+                    return Some(Ok(row));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.source = Source::Finished;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
     }
 
     fn check(&mut self) -> Result<(), QueryError> {
@@ -172,35 +223,8 @@ impl Iterator for Scan {
     type Item = Result<Row, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let document = match self.step() {
-                Ok(Found::Document(document)) => document,
-                Ok(Found::Skipped) => continue,
-                Ok(Found::End) => return None,
-                Err(error) => {
-                    self.source = Source::Finished;
-                    return Some(Err(error));
-                }
-            };
-            let row = match Row::stored(document) {
-                Ok(row) => row,
-                Err(error) => return Some(Err(error.into())),
-            };
-            let matches = match &self.filter {
-                None => Ok(true),
-                Some(filter) => filter.try_matches(&row),
-            };
-            match matches {
-                Ok(true) => {
-                    self.touched.matched += 1;
-                    return Some(Ok(row));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    self.source = Source::Finished;
-                    return Some(Err(error.into()));
-                }
-            }
-        }
+        let next = self.next_match();
+        self.tell();
+        next
     }
 }

@@ -17,6 +17,7 @@ mod cstore_backup;
 mod cstore_hash;
 mod cstore_member;
 mod cstore_status;
+mod current_op;
 mod db_hash;
 mod db_stats;
 mod delete;
@@ -35,11 +36,13 @@ pub(crate) mod hello;
 mod host_info;
 mod insert;
 mod kill_cursors;
+mod kill_op;
 mod list_collections;
 mod list_commands;
 mod list_databases;
 mod list_indexes;
 mod ping;
+mod profile;
 mod rename_collection;
 mod repl_set_freeze;
 mod repl_set_get_config;
@@ -143,6 +146,7 @@ static COMMANDS: &[&Command] = &[
     &cstore_member::REMOVE,
     &cstore_member::TRANSFER,
     &cstore_status::COMMAND,
+    &current_op::COMMAND,
     &db_hash::COMMAND,
     &db_stats::COMMAND,
     &drop::COMMAND,
@@ -153,10 +157,12 @@ static COMMANDS: &[&Command] = &[
     &get_log::COMMAND,
     &get_parameter::COMMAND,
     &host_info::COMMAND,
+    &kill_op::COMMAND,
     &list_collections::COMMAND,
     &list_commands::COMMAND,
     &list_databases::COMMAND,
     &list_indexes::COMMAND,
+    &profile::COMMAND,
     &rename_collection::COMMAND,
     &repl_set_freeze::COMMAND,
     &repl_set_get_config::COMMAND,

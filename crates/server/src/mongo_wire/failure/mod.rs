@@ -75,6 +75,11 @@ impl Failure {
     }
 
     /// This member does not lead and nothing was proposed.
+    /// `killOp` named the command.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Code::Interrupted, "operation was interrupted")
+    }
+
     pub(crate) fn not_primary() -> Self {
         Failure {
             nothing_written: true,

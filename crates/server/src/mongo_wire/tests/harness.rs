@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use node::{Addresses, Node, NodeConfig, Platform};
+use node::{Addresses, Node, NodeConfig, Notices, Platform};
+use parking_lot::Mutex;
 use platform::{OsClock, OsDisk, OsEntropy};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +17,8 @@ use crate::serve::{ServeArgs, Settings};
 
 pub(super) struct TestServer {
     pub server: Arc<Server>,
+    /// What was said of slow operations.
+    pub slow_lines: Arc<Mutex<Vec<String>>>,
     pub address: String,
     _directory: TempDir,
 }
@@ -55,7 +58,10 @@ impl TestServer {
             Node::start(config, platform)
         });
         let node = node.await.expect("no panic").expect("the node starts");
-        let server = Server::new(node, settings);
+        let slow_lines = Arc::new(Mutex::new(Vec::new()));
+        let lines = slow_lines.clone();
+        let notices = Notices::new(move |line| lines.lock().push(line.to_owned()));
+        let server = Server::new(node, settings, notices);
         tokio::spawn(server.clone().accept(listener));
         let mut views = server.topology.subscribe();
         let ready = views.wait_for(|view| view.is_primary());
@@ -71,6 +77,7 @@ impl TestServer {
         assert!(quiet.await.expect("no panic"), "the founder is recorded");
         TestServer {
             server,
+            slow_lines,
             address,
             _directory: directory,
         }

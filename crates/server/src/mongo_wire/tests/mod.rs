@@ -6,6 +6,8 @@ mod garbage;
 mod harness;
 mod hostile;
 mod monitoring;
+mod operations;
+mod slow_operations;
 
 use node::{Membership, NodeId, NodeStatus, RoleName, Term};
 

@@ -1,5 +1,6 @@
 //! `aggregate`.
 
+mod index_stats;
 mod merge;
 mod sources;
 mod writing;

@@ -6,7 +6,9 @@ use document::aggregation::Pipeline;
 use state_machine::query::{QueryError, Row};
 
 use super::super::collection_stats;
+use super::super::current_op;
 use super::super::find::context;
+use super::index_stats;
 use crate::mongo_wire::cursors::Rows;
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -20,6 +22,7 @@ pub(super) async fn open(
     invocation: &Invocation<'_>,
     pipeline: &[&RawDocument],
 ) -> Result<Option<Rows>, Failure> {
+    check_places(pipeline)?;
     let Some(first) = pipeline.first().and_then(|stage| stage.iter().next()) else {
         return Ok(None);
     };
@@ -29,7 +32,8 @@ pub(super) async fn open(
             let options = values::document("$collStats", options)?;
             vec![collection_stats::row(invocation, options).await?]
         }
-        "$currentOp" => vec![current_operation(invocation)?],
+        "$indexStats" => index_stats::rows(invocation, options).await?,
+        "$currentOp" => current_op::rows(invocation, options)?,
         "$listLocalSessions" => local_sessions(invocation, options)?,
         "$changeStream" => return Err(Failure::not_supported("aggregation stage $changeStream")),
         _ => return Ok(None),
@@ -45,6 +49,33 @@ pub(super) async fn open(
     )))
 }
 
+/// What can only come first.
+const FIRST_ONLY: [&str; 4] = [
+    "$collStats",
+    "$currentOp",
+    "$indexStats",
+    "$listLocalSessions",
+];
+
+fn check_places(pipeline: &[&RawDocument]) -> Result<(), Failure> {
+    for stage in pipeline.iter().skip(1) {
+        if let Some(Ok((name, _))) = stage.iter().next()
+            && FIRST_ONLY.contains(&name.as_str())
+        {
+            return Err(not_first(name.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// Code 40602.
+pub(super) fn not_first(stage: &str) -> Failure {
+    Failure::new(
+        Code::Location(40602),
+        format!("{stage} is only valid as the first stage in a pipeline"),
+    )
+}
+
 /// A stage about the server itself is asked of the database, not of a collection.
 fn require_database(invocation: &Invocation<'_>, stage: &str) -> Result<(), Failure> {
     match invocation.request.target {
@@ -56,26 +87,6 @@ fn require_database(invocation: &Invocation<'_>, stage: &str) -> Result<(), Fail
         )),
         _ => Ok(()),
     }
-}
-
-/// The one operation that is certainly under way: this one. Others are not tracked.
-fn current_operation(invocation: &Invocation<'_>) -> Result<RawDocumentBuf, Failure> {
-    require_database(invocation, "$currentOp")?;
-    let mut row = DocumentWriter::new();
-    row.string("type", "op");
-    row.string("host", &invocation.server.settings.advertise);
-    row.string("client", &invocation.session.peer.to_string());
-    row.i64("connectionId", invocation.session.id);
-    row.bool("active", true);
-    row.string("op", "command");
-    row.string(
-        "ns",
-        &format!("{}.$cmd.aggregate", invocation.request.database),
-    );
-    row.begin_document("command");
-    row.i32("aggregate", 1);
-    row.end();
-    Ok(RawDocumentBuf::from_bytes(row.finish())?)
 }
 
 /// The session that asks, if it has one. Sessions are replicated state; none is local to a member.

@@ -14,7 +14,7 @@ use state_machine::{Command as Replicated, CommandError, Namespace, Reply, Snaps
 
 use super::merge::Merge;
 use crate::mongo_wire::batches::long;
-use crate::mongo_wire::cursors::{Control, Rows};
+use crate::mongo_wire::cursors::Rows;
 use crate::mongo_wire::dispatch::{Answer, Invocation};
 use crate::mongo_wire::document_writer::DocumentWriter;
 use crate::mongo_wire::failure::{Code, Failure};
@@ -137,14 +137,8 @@ pub(super) async fn run(
     }
     let snapshot = read_point::leader_snapshot(invocation.server).await?;
     let source = request.namespace.to_string();
-    let control = Control::new();
-    control.limit(
-        invocation
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now())),
-    );
     let rows: Rows = Box::new(snapshot.aggregate(AggregateRequest {
-        interrupt: control.interrupt(),
+        interrupt: write_path::interrupt(invocation),
         ..request
     })?);
     match target {

@@ -25,6 +25,7 @@ mod read_point;
 mod request;
 mod server;
 pub(crate) mod space_report;
+mod spill;
 mod topology;
 mod values;
 mod write_concern;

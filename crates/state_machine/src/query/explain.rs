@@ -124,6 +124,7 @@ impl Snapshot {
                 returned: values.count() as u64,
                 counted: None,
                 touched,
+                used_disk: false,
             };
             explained.insert("executionStats", executed.describe(winning_plan, verbosity));
         }
@@ -141,6 +142,7 @@ impl Snapshot {
             returned,
             counted: None,
             touched: rows.touched(),
+            used_disk: rows.has_used_disk(),
         })
     }
 
@@ -150,6 +152,7 @@ impl Snapshot {
             returned: 0,
             counted: Some(counted),
             touched,
+            used_disk: false,
         })
     }
 }
@@ -177,6 +180,7 @@ struct Executed {
     returned: u64,
     counted: Option<u64>,
     touched: Touched,
+    used_disk: bool,
 }
 
 impl Executed {
@@ -216,6 +220,9 @@ impl Executed {
             stage.insert("docsExamined", documents);
         }
         stage.insert("nReturned", returned);
+        if name == "SORT" {
+            stage.insert("usedDisk", self.used_disk);
+        }
         if let Ok(input) = stage.get_document_mut("inputStage") {
             self.fill(input);
         }

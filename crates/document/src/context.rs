@@ -8,6 +8,7 @@ use bson::DateTime;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
 use crate::aggregation::Collections;
+use crate::spill::SpillSpace;
 use crate::{Collation, DocumentError, raw};
 
 /// The surroundings of an evaluation. Cheap to clone; clones share the sequence of random numbers.
@@ -19,6 +20,25 @@ pub struct Context {
     collections: Option<Arc<dyn Collections>>,
     /// Outer: whether it was said at all.
     collation: Option<Option<Collation>>,
+    spill: Option<Arc<dyn SpillSpace>>,
+    stop: Option<Stop>,
+}
+
+/// Says whether the work is to end.
+#[derive(Clone)]
+pub(crate) struct Stop(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Stop {
+    /// Whether the work is to end.
+    pub fn is_asked_for(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Stop")
+    }
 }
 
 /// A sequence of random numbers (splitmix64) that the seed and the order of drawing decide.
@@ -47,9 +67,7 @@ impl Context {
                 seed: random_seed,
                 drawn: AtomicU64::new(0),
             })),
-            variables: Arc::default(),
-            collections: None,
-            collation: None,
+            ..Context::default()
         }
     }
 
@@ -73,6 +91,28 @@ impl Context {
     /// The collation of comparisons.
     pub fn collation(&self) -> Option<&Collation> {
         self.collation.as_ref()?.as_ref()
+    }
+
+    /// Adds room outside memory for stages that hold much.
+    pub fn with_spill(mut self, spill: Arc<dyn SpillSpace>) -> Context {
+        self.spill = Some(spill);
+        self
+    }
+
+    /// Room outside memory, where there is any.
+    pub fn spill(&self) -> Option<&Arc<dyn SpillSpace>> {
+        self.spill.as_ref()
+    }
+
+    /// Adds a question that is asked every few documents between stages: whether to end with an error.
+    pub fn with_stop(mut self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Context {
+        self.stop = Some(Stop(Arc::new(stop)));
+        self
+    }
+
+    /// Whether to go on.
+    pub(crate) fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
     }
 
     /// Where other collections are read.

@@ -48,6 +48,8 @@ pub enum ErrorKind {
     BsonObjectTooLarge,
     /// 292: a stage needs more memory than it may use.
     QueryExceededMemoryLimitNoDiskUseAllowed,
+    /// 14031: what does not fit in memory finds no room on disk.
+    OutOfDiskSpace,
     /// Any error MongoDB knows by number only.
     Location(i32),
 }
@@ -78,6 +80,7 @@ impl ErrorKind {
             ErrorKind::ConversionFailure => 241,
             ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed => 292,
             ErrorKind::BsonObjectTooLarge => 10334,
+            ErrorKind::OutOfDiskSpace => 14031,
             ErrorKind::Location(code) => code,
         }
     }
@@ -93,7 +96,8 @@ impl ErrorKind {
     }
 }
 
-/// An operation on documents was refused. The same on every replica.
+/// An operation on documents was refused. The same on every replica, save [`ErrorKind::OutOfDiskSpace`], which only reads
+/// meet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DocumentError {

@@ -25,6 +25,7 @@ pub mod path;
 pub mod projection;
 mod raw;
 pub mod sort;
+pub mod spill;
 #[cfg(test)]
 mod testing;
 pub mod update;

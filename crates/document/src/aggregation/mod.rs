@@ -1,8 +1,8 @@
 //! Aggregation pipelines as pull iterators: a stage pulls from the one before it as the result is pulled.
 //!
 //! A pipeline is parsed whole before it runs. Stages come from the registry in `stages`, accumulators of `$group` from
-//! the one in `accumulators`. Stages that hold documents (`$sort`, `$group`) stop with an error at
-//! [`MEMORY_BYTES_MAX`]. Nothing depends on a clock, on chance or on the order of hashing.
+//! the one in `accumulators`. Stages that hold documents stop with an error at [`MEMORY_BYTES_MAX`]; `$sort` and `$group`
+//! go on outside memory where the context lends room. Nothing depends on a clock, on chance or on the order of hashing.
 
 pub(crate) mod accumulators;
 pub(crate) mod assign;
@@ -130,7 +130,8 @@ impl Pipeline {
         let mut stream = input;
         for (position, stage) in self.stages.iter().enumerate() {
             let bound = leading::rows_wanted(&self.stages[position + 1..]);
-            stream = stages::run(stage, stream, bound);
+            stream = stages::run(stage, stream, bound, &self.context);
+            stream = stoppable(stream, &self.context);
         }
         let mut failed = false;
         Box::new(std::iter::from_fn(move || {
@@ -142,4 +143,27 @@ impl Pipeline {
             next
         }))
     }
+}
+
+type Items<T> = Box<dyn Iterator<Item = Result<T, DocumentError>> + Send>;
+
+/// Documents between two questions whether to stop.
+const STOP_INTERVAL: u32 = 128;
+
+/// The same, asked every few items whether anybody still waits: a stage may make many documents of one.
+fn stoppable<T: 'static>(mut items: Items<T>, context: &Context) -> Items<T> {
+    let Some(stop) = context.stop().cloned() else {
+        return items;
+    };
+    let mut given = 0u32;
+    Box::new(std::iter::from_fn(move || {
+        given = given.wrapping_add(1);
+        if given.is_multiple_of(STOP_INTERVAL) && stop.is_asked_for() {
+            // The caller, who knows why, says it in its own words.
+            return Some(Err(DocumentError::bad_value(
+                "the operation was interrupted",
+            )));
+        }
+        items.next()
+    }))
 }

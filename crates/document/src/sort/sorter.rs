@@ -120,15 +120,30 @@ impl<T> Sorter<T> {
         Ok(())
     }
 
+    /// What the items and their keys take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The items in order.
     pub fn finish(self) -> Vec<T> {
-        let sorted = match self.kept {
+        self.sorted().into_iter().map(|keyed| keyed.item).collect()
+    }
+
+    /// The items in order, each with its key.
+    pub fn finish_keyed(self) -> impl ExactSizeIterator<Item = (Vec<u8>, T)> + use<T> {
+        self.sorted()
+            .into_iter()
+            .map(|keyed| (keyed.key, keyed.item))
+    }
+
+    fn sorted(self) -> Vec<Keyed<T>> {
+        match self.kept {
             Kept::All(mut items) => {
                 items.sort_unstable();
                 items
             }
             Kept::First(items, _) => items.into_sorted_vec(),
-        };
-        sorted.into_iter().map(|keyed| keyed.item).collect()
+        }
     }
 }

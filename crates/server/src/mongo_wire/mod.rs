@@ -29,6 +29,7 @@ mod request;
 mod server;
 mod slow_log;
 pub(crate) mod space_report;
+mod spill;
 mod topology;
 mod values;
 mod write_concern;

@@ -20,6 +20,7 @@ use super::expiry::Expiry;
 use super::fail_point::FailPoints;
 use super::operation::Operations;
 use super::slow_log::SlowLog;
+use super::spill::Spill;
 use super::topology::Topology;
 use crate::serve::Settings;
 
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     pub cursors: Cursors,
     pub backups: Backups,
     pub budget: Budget,
+    /// Room on disk for sorts and groups that do not fit in memory.
+    pub spill: Arc<Spill>,
     /// Present with `--enable-test-commands`.
     pub fail_points: Option<FailPoints>,
     pub counters: Counters,
@@ -82,6 +85,7 @@ impl Server {
             cursors: Cursors::new(settings.memory().cursors()),
             budget: Budget::new(settings.memory().message_bytes()),
             backups: Backups::default(),
+            spill: Arc::new(Spill::new(settings.data_dir.join("spill"))),
             fail_points: settings.enable_test_commands.then(FailPoints::new),
             counters: Counters::default(),
             expiry: Expiry::new(settings.ttl_period),

@@ -76,6 +76,11 @@ fn running(server: &Server) -> [(&'static str, u64); 7] {
 pub(crate) fn files(server: &Server) -> Vec<Described> {
     let space = server.node.space();
     let mut numbers = of_space(&space);
+    numbers.push(gauge(
+        "spilled_bytes",
+        "What sorts and groups that do not fit in memory have on disk.",
+        server.spill.used_bytes(),
+    ));
     // A file system that does not say is not shown as having nothing.
     if let Ok(room) = platform::file_system_room(&server.settings.data_dir) {
         numbers.push(gauge(

@@ -49,6 +49,7 @@ impl ParsedPipeline {
             max: None,
             shape: RowShape::default(),
             collation,
+            spill: request.context.spill().cloned(),
             interrupt: request.interrupt,
         };
         Ok(ParsedPipeline { find, count, rest })
@@ -139,8 +140,11 @@ impl Snapshot {
             interrupt: request.interrupt.clone(),
             stopped: Arc::clone(stopped),
         };
+        let interrupt = request.interrupt.clone();
         let context = self.in_collation_of(&request.namespace, request.context);
-        request.context = context.with_collections(Arc::new(collections));
+        request.context = context
+            .with_collections(Arc::new(collections))
+            .with_stop(move || interrupt.reason().is_some());
         request
     }
 }
@@ -277,7 +281,10 @@ impl Iterator for PipelineRows {
         }
         Some(match next? {
             Ok(document) => Ok(Row::from(document)),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(match self.interrupt.reason() {
+                Some(reason) => QueryError::Interrupted(reason),
+                None => error.into(),
+            }),
         })
     }
 }

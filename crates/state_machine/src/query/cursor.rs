@@ -1,6 +1,9 @@
 //! The rows of a read, pulled one by one.
 
+use std::sync::Arc;
+
 use document::sort::SortSpec;
+use document::spill::{Sorted, SpillSpace};
 
 use super::aggregate::PipelineRows;
 use super::request::QueryError;
@@ -68,29 +71,33 @@ pub(super) struct FindRows {
     /// Rows still to give.
     remaining: Option<u64>,
     shaping: Shaping,
+    used_disk: bool,
 }
 
 enum Order {
     AsScanned,
     /// To be sorted when the first row is asked for.
-    Unsorted(SortSpec),
-    Sorted(std::vec::IntoIter<Row>),
+    Unsorted(SortSpec, Option<Arc<dyn SpillSpace>>),
+    Sorted(Sorted),
 }
 
 impl FindRows {
     pub fn new(
         scan: Scan,
-        sort: Option<SortSpec>,
+        sort: Option<(SortSpec, Option<Arc<dyn SpillSpace>>)>,
         skip: u64,
         limit: Option<u64>,
         shaping: Shaping,
     ) -> FindRows {
         FindRows {
             scan,
-            order: sort.map_or(Order::AsScanned, Order::Unsorted),
+            order: sort.map_or(Order::AsScanned, |(sort, spill)| {
+                Order::Unsorted(sort, spill)
+            }),
             skip,
             remaining: limit,
             shaping,
+            used_disk: false,
         }
     }
 
@@ -99,15 +106,24 @@ impl FindRows {
         self.scan.touched
     }
 
+    /// Whether the sort did not fit in memory.
+    pub fn has_used_disk(&self) -> bool {
+        self.used_disk
+    }
+
     fn next_in_order(&mut self) -> Result<Option<Row>, QueryError> {
-        if let Order::Unsorted(sort) = &self.order {
+        if let Order::Unsorted(sort, spill) = &self.order {
             let keep = self.remaining.map(|limit| limit.saturating_add(self.skip));
-            let rows = sorting::sort(&mut self.scan, sort, keep)?;
-            self.order = Order::Sorted(rows.into_iter());
+            let (rows, used_disk) = sorting::sort(&mut self.scan, sort, keep, spill.as_deref())?;
+            self.used_disk = used_disk;
+            self.order = Order::Sorted(rows);
         }
         match &mut self.order {
-            Order::Sorted(rows) => Ok(rows.next()),
-            Order::AsScanned | Order::Unsorted(_) => self.scan.next().transpose(),
+            Order::Sorted(rows) => {
+                self.scan.check()?;
+                Ok(rows.next().transpose()?.map(Row::from))
+            }
+            Order::AsScanned | Order::Unsorted(..) => self.scan.next().transpose(),
         }
     }
 

@@ -125,6 +125,7 @@ impl Snapshot {
                 returned: values.count() as u64,
                 counted: None,
                 touched,
+                used_disk: false,
             };
             explained.insert("executionStats", executed.describe(winning_plan, verbosity));
         }
@@ -142,6 +143,7 @@ impl Snapshot {
             returned,
             counted: None,
             touched: rows.touched(),
+            used_disk: rows.has_used_disk(),
         })
     }
 
@@ -151,6 +153,7 @@ impl Snapshot {
             returned: 0,
             counted: Some(counted),
             touched,
+            used_disk: false,
         })
     }
 }
@@ -178,6 +181,7 @@ struct Executed {
     returned: u64,
     counted: Option<u64>,
     touched: Touched,
+    used_disk: bool,
 }
 
 impl Executed {
@@ -217,6 +221,9 @@ impl Executed {
             stage.insert("docsExamined", documents);
         }
         stage.insert("nReturned", returned);
+        if name == "SORT" {
+            stage.insert("usedDisk", self.used_disk);
+        }
         if let Ok(input) = stage.get_document_mut("inputStage") {
             self.fill(input);
         }

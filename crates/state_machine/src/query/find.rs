@@ -6,6 +6,7 @@ use bson::RawDocumentBuf;
 use document::filter::Filter;
 use document::projection::Projection;
 use document::sort::SortSpec;
+use document::spill::SpillSpace;
 use document::{Collation, Context};
 
 use super::cursor::{FindCursor, FindRows};
@@ -32,6 +33,8 @@ pub(super) struct ParsedFind {
     pub max: Option<RawDocumentBuf>,
     pub shape: RowShape,
     pub collation: Option<Collation>,
+    /// Room outside memory for a sort.
+    pub spill: Option<Arc<dyn SpillSpace>>,
     pub interrupt: Interrupt,
 }
 
@@ -69,6 +72,7 @@ impl ParsedFind {
                 show_record_id: request.show_record_id,
             },
             collation,
+            spill: request.context.spill().cloned(),
             interrupt: request.interrupt,
         })
     }
@@ -128,6 +132,7 @@ impl PlannedFind {
             Some(projection) if projection.is_positional() => self.find.filter_document.clone(),
             _ => RawDocumentBuf::new(),
         };
+        let sort = sort.map(|sort| (sort, self.find.spill.take()));
         let shaping = Shaping {
             projection: projection.map(|projection| (projection, query)),
             key: self

@@ -167,7 +167,8 @@ impl Scan {
         }
     }
 
-    fn check(&mut self) -> Result<(), QueryError> {
+    /// Asks the interrupt every few times; for whoever gives the rows after they were scanned.
+    pub fn check(&mut self) -> Result<(), QueryError> {
         if self.steps.is_multiple_of(STEPS_PER_CHECK)
             && let Some(reason) = self.interrupt.reason()
         {

@@ -1,26 +1,27 @@
-//! Sorts the rows of a scan in memory, within the limit of the document crate's sorter.
+//! Sorts the rows of a scan: in memory, then on disk where the request has room there.
 
-use document::sort::{SortSpec, Sorter};
+use document::sort::SortSpec;
+use document::spill::{DocumentSorter, Sorted, SpillSpace};
 
 use super::request::QueryError;
-use super::row::Row;
 use super::scan::Scan;
 
-/// All rows of `scan` in order; only the first `keep` of them when given.
+/// All rows of `scan` in order, only the first `keep` of them when given; and whether the disk was used.
 pub(super) fn sort(
     scan: &mut Scan,
     sort: &SortSpec,
     keep: Option<u64>,
-) -> Result<Vec<Row>, QueryError> {
+    spill: Option<&dyn SpillSpace>,
+) -> Result<(Sorted, bool), QueryError> {
     let keep = keep.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
-    let mut sorter = Sorter::new(keep);
+    let mut sorter = DocumentSorter::new(keep, spill);
     for row in scan {
         // A copy: a stored row would keep the whole block it lies in from being freed.
         let document = row?.into_document();
         let mut key = Vec::new();
         sort.encode_key(&document, &mut key)?;
-        let bytes = document.as_bytes().len();
-        sorter.push(key, document, bytes)?;
+        sorter.push(key, document)?;
     }
-    Ok(sorter.finish().into_iter().map(Row::from).collect())
+    let used_disk = sorter.has_used_disk();
+    Ok((sorter.finish()?, used_disk))
 }

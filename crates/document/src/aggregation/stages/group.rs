@@ -2,19 +2,25 @@
 //!
 //! Keys are equal when their values are (`1` and `1.0` are one group); the first one seen is given. Groups come in
 //! the order of their keys.
+//!
+//! What does not fit in memory waits on disk, where there is room: groups that are begun go on growing for a while, the
+//! documents of others are put away by their key. Both are then given together, in the order of the keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 use bson::{Bson, RawDocumentBuf};
 
 use super::super::accumulators::{self, Accumulator, Specification};
-use super::{CountShape, DocumentStream, MEMORY_BYTES_MAX, RunStage, Stage, blocking, bounded};
-use crate::collation::{Collation, collated};
+use super::super::{MEMORY_BYTES_MAX, stoppable};
+use super::{CountShape, DocumentStream, RunStage, Stage, blocking, bounded};
+use crate::collation::collated;
 use crate::expression::{Expression, Scope, Value};
 use crate::key_encoding::{self, Direction};
 use crate::raw::{self, DocumentWriter};
+use crate::spill::{DocumentSorter, Keyed, KeyedStream, SpillSpace};
 use crate::{Context, DocumentError, ErrorKind};
 
 #[derive(Debug, Clone)]
@@ -26,7 +32,7 @@ pub(super) struct Group {
 struct Inner {
     id: Expression,
     fields: Vec<(String, Specification)>,
-    collation: Option<Collation>,
+    context: Context,
 }
 
 struct Entry {
@@ -73,7 +79,7 @@ impl Group {
             inner: Arc::new(Inner {
                 id,
                 fields,
-                collation: context.collation().cloned(),
+                context: context.clone(),
             }),
         })
     }
@@ -82,10 +88,7 @@ impl Group {
 impl RunStage for Group {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let inner = Arc::clone(&self.inner);
-        blocking(input, move |input| {
-            let groups = inner.collect(input)?;
-            Ok(groups.into_values().map(move |entry| inner.output(entry)))
-        })
+        blocking(input, move |input| Inner::collect(&inner, input))
     }
 
     fn count_shape(&self) -> Option<CountShape> {
@@ -101,42 +104,67 @@ impl RunStage for Group {
 }
 
 impl Inner {
-    fn collect(&self, input: DocumentStream) -> Result<BTreeMap<Vec<u8>, Entry>, DocumentError> {
-        let mut groups: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
+    /// All groups.
+    fn collect(inner: &Arc<Inner>, input: DocumentStream) -> Result<Groups, DocumentError> {
+        let space = inner.context.spill().map(AsRef::as_ref);
+        let bytes_max = space.map_or(MEMORY_BYTES_MAX, SpillSpace::memory_bytes_max);
+        // What groups that are begun may still grow by, and what waits to be put away.
+        let (growth, waiting) = (bytes_max / 8, bytes_max / 4);
+        let mut away: Option<DocumentSorter<'_>> = None;
+        let mut held: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
         let mut bytes = 0usize;
         let mut key = Vec::new();
         for document in input {
             let document = document?;
-            let id = self.id.evaluate(&document)?;
+            let id = inner.id.evaluate(&document)?;
             let id = id.as_ref().map_or(RawBsonRef::Null, Value::as_ref);
             key.clear();
-            let seen = collated(self.collation.as_ref(), id);
+            let seen = collated(inner.context.collation(), id);
             key_encoding::encode(seen.as_ref(), Direction::Ascending, &mut key);
-            if !groups.contains_key(&key) {
-                let accumulators = self.fields.iter().map(|(_, s)| s.start(id));
-                let entry = Entry {
-                    id: raw::owned(id),
-                    accumulators: accumulators.collect::<Result<_, _>>()?,
-                };
-                bytes += 2 * key.len() + entry_bytes(&entry);
-                groups.insert(key.clone(), entry);
-            }
-            let entry = groups.get_mut(&key).expect("present or just inserted");
-            for ((_, specification), accumulator) in self.fields.iter().zip(&mut entry.accumulators)
+            if let Some(away) = &mut away
+                && (bytes > bytes_max + growth || !held.contains_key(&key))
             {
-                let before = accumulator.bytes();
-                specification.feed(&document, accumulator.as_mut())?;
-                bytes = bytes + accumulator.bytes() - before;
+                // From its first document here on, all of a group come here.
+                away.push(key.clone(), document)?;
+                continue;
             }
-            if bytes > MEMORY_BYTES_MAX {
-                return Err(DocumentError::new(
-                    ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed,
-                    "Exceeded memory limit for $group, but didn't allow external sort. Pass allowDiskUse:true to \
-                     opt in.",
-                ));
+            if !held.contains_key(&key) {
+                let entry = inner.begin(id)?;
+                bytes += 2 * key.len() + entry_bytes(&entry);
+                held.insert(key.clone(), entry);
+            }
+            let entry = held.get_mut(&key).expect("present or just inserted");
+            bytes = inner.feed(entry, &document, bytes)?;
+            if bytes > bytes_max && away.is_none() {
+                let space = space.ok_or_else(too_much)?;
+                away = Some(DocumentSorter::with_memory(None, Some(space), waiting));
             }
         }
-        Ok(groups)
+        let away = away.map(|away| away.finish_keyed()).transpose()?;
+        Groups::new(Arc::clone(inner), held, away, bytes_max)
+    }
+
+    fn begin(&self, id: RawBsonRef<'_>) -> Result<Entry, DocumentError> {
+        let accumulators = self.fields.iter().map(|(_, s)| s.start(id));
+        Ok(Entry {
+            id: raw::owned(id),
+            accumulators: accumulators.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Adds a document to its group; `bytes`, with what that takes.
+    fn feed(
+        &self,
+        entry: &mut Entry,
+        document: &RawDocument,
+        mut bytes: usize,
+    ) -> Result<usize, DocumentError> {
+        for ((_, specification), accumulator) in self.fields.iter().zip(&mut entry.accumulators) {
+            let before = accumulator.bytes();
+            specification.feed(document, accumulator.as_mut())?;
+            bytes = bytes + accumulator.bytes() - before;
+        }
+        Ok(bytes)
     }
 
     fn output(&self, entry: Entry) -> Result<RawDocumentBuf, DocumentError> {
@@ -146,6 +174,91 @@ impl Inner {
             out.append(name, accumulator.finish().as_raw_bson_ref());
         }
         bounded(out.finish())
+    }
+}
+
+fn too_much() -> DocumentError {
+    DocumentError::new(
+        ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed,
+        "Exceeded memory limit for $group, but didn't allow external sort. Pass allowDiskUse:true to opt in.",
+    )
+}
+
+/// Groups in the order of their keys: those in memory, and those whose documents, some or all, were put away.
+struct Groups {
+    inner: Arc<Inner>,
+    held: Peekable<btree_map::IntoIter<Vec<u8>, Entry>>,
+    away: Option<KeyedStream>,
+    /// The next document that was put away.
+    next_away: Option<Keyed>,
+    /// What one group may hold.
+    bytes_max: usize,
+}
+
+impl Groups {
+    fn new(
+        inner: Arc<Inner>,
+        held: BTreeMap<Vec<u8>, Entry>,
+        away: Option<KeyedStream>,
+        bytes_max: usize,
+    ) -> Result<Groups, DocumentError> {
+        let away = away.map(|away| stoppable(away, &inner.context));
+        let mut groups = Groups {
+            inner,
+            held: held.into_iter().peekable(),
+            away,
+            next_away: None,
+            bytes_max,
+        };
+        groups.advance()?;
+        Ok(groups)
+    }
+
+    fn advance(&mut self) -> Result<(), DocumentError> {
+        self.next_away = match &mut self.away {
+            Some(away) => away.next().transpose()?,
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn next_group(&mut self) -> Result<Option<RawDocumentBuf>, DocumentError> {
+        let away = self.next_away.as_ref();
+        let held = self
+            .held
+            .next_if(|(key, _)| away.is_none_or(|away| *key <= away.key));
+        let (key, mut entry) = match (held, away) {
+            (Some(held), _) => held,
+            (None, Some(away)) => {
+                let id = self.inner.id.evaluate(&away.document)?;
+                let id = id.as_ref().map_or(RawBsonRef::Null, Value::as_ref);
+                (away.key.clone(), self.inner.begin(id)?)
+            }
+            (None, None) => return Ok(None),
+        };
+        let mut bytes = entry_bytes(&entry);
+        while let Some(away) = self.next_away.take_if(|away| away.key == key) {
+            bytes = self.inner.feed(&mut entry, &away.document, bytes)?;
+            if bytes > self.bytes_max {
+                return Err(DocumentError::new(
+                    ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed,
+                    format!(
+                        "Exceeded memory limit for $group: a group alone holds more than {} bytes",
+                        self.bytes_max
+                    ),
+                ));
+            }
+            self.advance()?;
+        }
+        self.inner.output(entry).map(Some)
+    }
+}
+
+impl Iterator for Groups {
+    type Item = Result<RawDocumentBuf, DocumentError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_group().transpose()
     }
 }
 

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use bson::RawDocumentBuf;
 use bson::raw::{RawBsonRef, RawDocument};
 
-use super::{CountShape, DocumentStream, MEMORY_BYTES_MAX};
+use super::{CountShape, DocumentStream};
 use crate::filter::Filter;
 use crate::sort::SortSpec;
 use crate::validate::DOCUMENT_BYTES_MAX;
@@ -130,10 +130,13 @@ pub(super) fn run(
     stage: &Arc<Stage>,
     input: DocumentStream,
     rows_wanted: Option<usize>,
+    context: &Context,
 ) -> DocumentStream {
     match stage.as_ref() {
         Stage::Match { filter, .. } => matching::run(filter.clone(), input),
-        Stage::Sort(fields) => sorting::run(fields.clone(), rows_wanted, input),
+        Stage::Sort(fields) => {
+            sorting::run(fields.clone(), rows_wanted, context.spill().cloned(), input)
+        }
         Stage::Skip(rows) => skip_limit::skip(*rows, input),
         Stage::Limit(rows) => skip_limit::limit(*rows, input),
         Stage::Other(stage) => stage.run(input),

@@ -1,16 +1,20 @@
 //! `$sortByCount`: groups by an expression, counts, and sorts by the count, greatest first.
 
+use std::sync::Arc;
+
 use bson::raw::{RawBson, RawBsonRef};
 use bson::rawdoc;
 
 use super::{DocumentStream, RunStage, Stage, group, sorting};
 use crate::sort::SortSpec;
+use crate::spill::SpillSpace;
 use crate::{Context, DocumentError, raw};
 
 #[derive(Debug)]
 struct SortByCount {
     group: group::Group,
     sort: SortSpec,
+    spill: Option<Arc<dyn SpillSpace>>,
 }
 
 pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
@@ -32,11 +36,13 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
     Ok(Stage::Other(Box::new(SortByCount {
         group: group::Group::parse(&specification, context)?,
         sort: SortSpec::parse(&rawdoc! { "count": -1 })?,
+        spill: context.spill().cloned(),
     })))
 }
 
 impl RunStage for SortByCount {
     fn run(&self, input: DocumentStream) -> DocumentStream {
-        sorting::run(self.sort.clone(), None, self.group.run(input))
+        let groups = self.group.run(input);
+        sorting::run(self.sort.clone(), None, self.spill.clone(), groups)
     }
 }

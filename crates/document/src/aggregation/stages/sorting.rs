@@ -1,9 +1,12 @@
-//! `$sort`, in memory; with a limit behind it only the first rows are held.
+//! `$sort`: in memory, then on disk where there is room for it; with a limit behind it only the first rows are held.
+
+use std::sync::Arc;
 
 use bson::raw::RawBsonRef;
 
 use super::{DocumentStream, Stage, blocking};
-use crate::sort::{SortSpec, Sorter};
+use crate::sort::SortSpec;
+use crate::spill::{DocumentSorter, SpillSpace};
 use crate::{Context, DocumentError};
 
 pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
@@ -29,14 +32,18 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
     Ok(Stage::Sort(sort))
 }
 
-pub(super) fn run(sort: SortSpec, limit: Option<usize>, input: DocumentStream) -> DocumentStream {
+pub(super) fn run(
+    sort: SortSpec,
+    limit: Option<usize>,
+    spill: Option<Arc<dyn SpillSpace>>,
+    input: DocumentStream,
+) -> DocumentStream {
     blocking(input, move |input| {
-        let mut sorter = Sorter::new(limit);
+        let mut sorter = DocumentSorter::new(limit, spill.as_deref());
         for document in input {
             let document = document?;
-            let bytes = document.as_bytes().len();
-            sorter.push(sort.key(&document)?, document, bytes)?;
+            sorter.push(sort.key(&document)?, document)?;
         }
-        Ok(sorter.finish().into_iter().map(Ok))
+        sorter.finish()
     })
 }

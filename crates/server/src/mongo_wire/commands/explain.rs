@@ -13,6 +13,7 @@ use crate::mongo_wire::dispatch::{Answer, Invocation};
 use crate::mongo_wire::document_writer::DocumentWriter;
 use crate::mongo_wire::failure::{Code, Failure};
 use crate::mongo_wire::request::{Fields, Request};
+use crate::mongo_wire::server::Server;
 use crate::mongo_wire::{read_point, values};
 
 pub(super) static COMMAND: Command = Command {
@@ -43,7 +44,7 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
         };
         let command = values::document("explain", request.target)?;
         let inner = Request::parse(command, &[], Some(request.database), false)?;
-        let explained = explained(inner)?;
+        let explained = explained(invocation.server, inner)?;
         answer(invocation, command, explained, verbosity).await
     })
 }
@@ -98,7 +99,7 @@ fn add_time(plan: &mut Document, elapsed: Duration) {
     }
 }
 
-fn explained(mut request: Request<'_>) -> Result<Explained, Failure> {
+fn explained(server: &Server, mut request: Request<'_>) -> Result<Explained, Failure> {
     let command = super::find(request.name).ok_or_else(|| {
         Failure::new(
             Code::CommandNotFound,
@@ -107,8 +108,16 @@ fn explained(mut request: Request<'_>) -> Result<Explained, Failure> {
     })?;
     request.check_fields(command.name, command.fields.as_ref())?;
     match command.name {
-        "find" => Ok(Explained::Find(find::parse(&request)?.0)),
-        "aggregate" => Ok(Explained::Aggregate(aggregate::parse(&request)?)),
+        "find" => {
+            let mut find = find::parse(&request)?.0;
+            find.context = find::spilling(server, &request, find.context)?;
+            Ok(Explained::Find(find))
+        }
+        "aggregate" => {
+            let mut aggregate = aggregate::parse(&request)?;
+            aggregate.context = find::spilling(server, &request, aggregate.context)?;
+            Ok(Explained::Aggregate(aggregate))
+        }
         "count" => Ok(Explained::Count(count::parse(&request)?)),
         "distinct" => Ok(Explained::Distinct(distinct::parse(&request)?)),
         "update" => {

@@ -11,7 +11,7 @@ use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::failure::Failure;
 use crate::mongo_wire::read_point;
 use crate::mongo_wire::request::{Fields, Request};
-use crate::mongo_wire::server::wall_ms;
+use crate::mongo_wire::server::{Server, wall_ms};
 use crate::mongo_wire::values;
 
 pub(super) static COMMAND: Command = Command {
@@ -52,7 +52,8 @@ pub(super) static COMMAND: Command = Command {
 
 fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async move {
-        let (request, mut shape) = parse(&invocation.request)?;
+        let (mut request, mut shape) = parse(&invocation.request)?;
+        request.context = spilling(invocation.server, &invocation.request, request.context)?;
         let snapshot = read_point::snapshot(invocation).await?;
         shape.at_cluster_time = read_point::at_cluster_time(invocation, &snapshot);
         batches::first(invocation, shape, request.namespace.clone(), |interrupt| {
@@ -138,6 +139,22 @@ pub(super) fn context(request: &Request<'_>) -> Result<Context, Failure> {
         Some(variables) => Ok(context.with_let(variables)?),
         None => Ok(context),
     }
+}
+
+/// Lends room on disk to what does not fit in memory, unless the client says `allowDiskUse: false`.
+pub(super) fn spilling(
+    server: &Server,
+    request: &Request<'_>,
+    context: Context,
+) -> Result<Context, Failure> {
+    let refused = match request.field("allowDiskUse")? {
+        Some(allowed) => !values::boolean("allowDiskUse", allowed)?,
+        None => false,
+    };
+    Ok(match refused {
+        true => context,
+        false => context.with_spill(server.spill.clone()),
+    })
 }
 
 /// `hint` of any command that reads.

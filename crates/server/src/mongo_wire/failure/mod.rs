@@ -274,6 +274,7 @@ mod tests {
             ErrorKind::InvalidBson,
             ErrorKind::BsonObjectTooLarge,
             ErrorKind::CannotIndexParallelArrays,
+            ErrorKind::OutOfDiskSpace,
         ] {
             let failure = Failure::from(DocumentError::new(kind, "m"));
             assert_eq!(failure.code.number(), kind.code());

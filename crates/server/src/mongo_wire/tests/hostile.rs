@@ -127,3 +127,78 @@ async fn a_time_limit_ends_long_work() {
     assert!(client.is_served().await);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_in_memory_goes_to_disk_or_is_refused() {
+    let server = TestServer::start().await;
+    let mut client = server.connect().await;
+    const DOCUMENTS: i32 = 112;
+    let text = "x".repeat(1 << 20);
+    for first in (0..DOCUMENTS).step_by(8) {
+        let documents: Vec<Document> = (first..first + 8)
+            .map(|id| doc! { "_id": id, "n": DOCUMENTS - id, "s": &text })
+            .collect();
+        assert_eq!(
+            code(&mut client, doc! { "insert": "c", "documents": documents }).await,
+            0
+        );
+    }
+    let sort = doc! { "$sort": { "n": 1 } };
+    // The text passes through the stages and is left out of the reply only.
+    let ids = doc! { "$project": { "_id": 1 } };
+    let group = doc! { "$group": { "_id": "$n", "s": { "$push": "$s" } } };
+    let size = doc! { "$project": { "size": { "$strLenBytes": { "$first": "$s" } } } };
+    let all = doc! { "$group": { "_id": "$size", "n": { "$sum": 1 } } };
+    for pipeline in [
+        vec![sort.clone(), ids.clone()],
+        vec![group.clone(), size.clone(), all.clone()],
+    ] {
+        let refused =
+            doc! { "aggregate": "c", "pipeline": pipeline, "cursor": {}, "allowDiskUse": false };
+        assert_eq!(code(&mut client, refused).await, 292);
+    }
+    let find = doc! { "find": "c", "sort": { "n": 1 }, "allowDiskUse": false, "batchSize": 1 };
+    assert_eq!(code(&mut client, find).await, 292);
+    let sorted = doc! { "aggregate": "c", "pipeline": [sort, ids], "cursor": { "batchSize": 1_000 }, "$db": "test" };
+    let reply = client.command(&sorted).await;
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
+    let found: Vec<i32> = batch
+        .expect("a batch")
+        .iter()
+        .filter_map(|row| row.as_document()?.get_i32("_id").ok())
+        .collect();
+    assert_eq!(found, (0..DOCUMENTS).rev().collect::<Vec<i32>>());
+    let grouped =
+        doc! { "aggregate": "c", "pipeline": [group, size, all], "cursor": {}, "$db": "test" };
+    let reply = client.command(&grouped).await;
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
+    assert_eq!(
+        batch.expect("a batch"),
+        &vec![Bson::Document(doc! { "_id": 1 << 20, "n": DOCUMENTS })]
+    );
+
+    let find = doc! { "find": "c", "sort": { "n": 1 }, "batchSize": 1 };
+    let explain = doc! { "explain": find.clone(), "verbosity": "executionStats", "$db": "test" };
+    let reply = client.command(&explain).await;
+    let stages = reply
+        .get_document("executionStats")
+        .and_then(|statistics| statistics.get_document("executionStages"));
+    let stages = stages.expect("statistics");
+    assert_eq!(stages.get_str("stage").ok(), Some("SORT"));
+    assert_eq!(stages.get_bool("usedDisk").ok(), Some(true));
+
+    assert_eq!(server.server.spill.used_bytes(), 0);
+    let mut open = find;
+    open.insert("$db", "test");
+    let reply = client.command(&open).await;
+    assert!(server.server.spill.used_bytes() > 64 << 20);
+    let cursor = reply.get_document("cursor").expect("a cursor");
+    let killed = doc! { "killCursors": "c", "cursors": [cursor.get_i64("id").expect("open")] };
+    assert_eq!(code(&mut client, killed).await, 0);
+    assert_eq!(server.server.spill.used_bytes(), 0);
+    server.stop().await;
+}

@@ -10,7 +10,7 @@ use bson::raw::{RawBsonRef, RawDocument};
 use state_machine::Namespace;
 use state_machine::query::{AggregateRequest, Interrupt};
 
-use super::find::{context, hint};
+use super::find::{context, hint, spilling};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::{self, Shape};
 use crate::mongo_wire::dispatch::Invocation;
@@ -54,6 +54,7 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             return batches::first(invocation, shape(request)?, namespace, |_| Ok(rows));
         }
         let mut aggregate = parse(request)?;
+        aggregate.context = spilling(invocation.server, request, aggregate.context)?;
         let mut shape = shape(request)?;
         if let Some(target) = writing::target(request.database, &pipeline, &aggregate.context)? {
             aggregate.pipeline = writing::without_last(&aggregate.pipeline)?;

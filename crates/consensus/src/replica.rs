@@ -484,6 +484,11 @@ impl Replica {
         self.term
     }
 
+    /// Whom it voted for in this term.
+    pub fn vote(&self) -> Option<NodeId> {
+        self.vote
+    }
+
     /// The leader, if known.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {

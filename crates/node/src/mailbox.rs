@@ -92,6 +92,13 @@ impl<T> Mailbox<T> {
         !(state.closed && into.is_empty())
     }
 
+    /// Waits until `time` is over or the inbox is closed, whatever comes in meanwhile.
+    pub fn rest(&self, time: Duration) {
+        let mut state = self.state.lock();
+        self.filled
+            .wait_while_for(&mut state, |state| !state.closed, time);
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.state.lock().items.is_empty()
@@ -107,5 +114,39 @@ impl<T> Mailbox<T> {
         let mut state = self.state.lock();
         state.closed = true;
         self.filled.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_refuses_offers_but_takes_answers() {
+        let mailbox = Mailbox::new(2);
+        assert!(mailbox.offer(1).is_ok() && mailbox.offer(2).is_ok());
+        assert_eq!(mailbox.offer(3), Err(3));
+        mailbox.push(4);
+        let mut items = Vec::new();
+        assert!(mailbox.drain(&mut items, None));
+        assert_eq!(items, [1, 2, 4]);
+        mailbox.close();
+        items.clear();
+        assert!(!mailbox.drain(&mut items, None));
+        assert_eq!(mailbox.offer(5), Err(5));
+    }
+
+    #[test]
+    fn a_rest_ends_when_the_inbox_is_closed() {
+        let mailbox = Arc::new(Mailbox::new(1));
+        let resting = {
+            let mailbox = Arc::clone(&mailbox);
+            std::thread::spawn(move || mailbox.rest(Duration::from_secs(3600)))
+        };
+        mailbox.push(1);
+        mailbox.close();
+        resting.join().expect("it does not panic");
     }
 }

@@ -16,7 +16,6 @@ use state_machine::{
 
 use crate::entry_codec::*;
 use crate::identity::Identity;
-use crate::mailbox::Mailbox;
 use crate::{
     Addresses, ExitReason, Node, NodeConfig, Platform, ProposeOutcome, RoleName, StartError,
 };
@@ -573,21 +572,6 @@ fn entries_memberships_and_hard_state_survive_their_encoding() {
     assert_eq!(encoded.len(), 1 + 8 + 4 + (8 + 4 + 1) + (4 + 8) + 1);
     assert_eq!(decode_membership(&encoded), Ok(ordinary));
     assert_eq!(decode_hard_state(&[9]), Err(CodecError::Version(9)));
-}
-
-#[test]
-fn a_full_mailbox_refuses_offers_but_takes_answers() {
-    let mailbox = Mailbox::new(2);
-    assert!(mailbox.offer(1).is_ok() && mailbox.offer(2).is_ok());
-    assert_eq!(mailbox.offer(3), Err(3));
-    mailbox.push(4);
-    let mut items = Vec::new();
-    assert!(mailbox.drain(&mut items, None));
-    assert_eq!(items, [1, 2, 4]);
-    mailbox.close();
-    items.clear();
-    assert!(!mailbox.drain(&mut items, None));
-    assert_eq!(mailbox.offer(5), Err(5));
 }
 
 #[test]

@@ -86,6 +86,7 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
     let core_inbox = inboxes.core.clone();
     let keeper = log.log.keeper();
     let segments = inboxes.segments.clone();
+    let resting = inboxes.segments.clone();
     let mut segments_room = RoomTeller::new(StoragePart::Segments, &inboxes.core);
     let mut threads = vec![
         spawn_worker("log", inboxes.log, core_inbox.clone(), move |work| {
@@ -93,16 +94,16 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
         })?,
         spawn_worker(
             "segments",
-            inboxes.segments,
+            inboxes.segments.clone(),
             core_inbox.clone(),
             move |work| {
                 work.clear();
                 let mut began = Instant::now();
                 // While the disk is full it is asked to again.
-                while segments_room.passed(keeper.step())? == Some(true) {
+                while segments_room.passed(keeper.step())? == Some(true) && !resting.is_closed() {
                     // The log's syncs go between; should the log need a segment sooner, it makes it itself.
                     let rest = began.elapsed() * SEGMENTS_REST_RATIO;
-                    std::thread::sleep(rest.min(SEGMENTS_REST_MAX));
+                    resting.rest(rest.min(SEGMENTS_REST_MAX));
                     began = Instant::now();
                 }
                 Ok(())

@@ -15,17 +15,7 @@ use support::{Database, namespace, raw, rows};
 
 /// Forty documents, with indexes on `a` and on `b`.
 fn indexed() -> Database {
-    let mut database = Database::new();
-    let documents = (0..40)
-        .map(|id| raw(&doc! {"_id": id, "a": id % 10, "b": id % 4}))
-        .collect();
-    let planner = WritePlanner::insert(WriteOptions::new(namespace()), InsertRequest { documents });
-    database.write(planner).unwrap();
-    for field in ["a", "b"] {
-        let spec = raw(&doc! {"key": {field: 1}, "name": field});
-        database.create_index(spec).unwrap();
-    }
-    database
+    Database::with_forty(&[("a", doc! {"a": 1}), ("b", doc! {"b": 1})])
 }
 
 /// Uses of `_id_`, `a` and `b`.

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bson::{Document, doc};
 use parking_lot::Mutex;
-use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
 use state_machine::query::{
     CountRequest, DistinctRequest, FindRequest, Interrupt, InterruptReason, Owner, PlanSummary,
 };
@@ -47,17 +46,7 @@ impl Heard {
 }
 
 fn indexed() -> Database {
-    let mut database = Database::new();
-    let documents = (0..40)
-        .map(|id| raw(&doc! {"_id": id, "a": id % 10, "b": id % 4}))
-        .collect();
-    let planner = WritePlanner::insert(WriteOptions::new(namespace()), InsertRequest { documents });
-    database.write(planner).unwrap();
-    for (name, key) in [("a", doc! {"a": 1}), ("b", doc! {"b": -1, "c": 1})] {
-        let spec = raw(&doc! {"key": key, "name": name});
-        database.create_index(spec).unwrap();
-    }
-    database
+    Database::with_forty(&[("a", doc! {"a": 1}), ("b", doc! {"b": -1, "c": 1})])
 }
 
 /// What is heard of a find that is read to its end.

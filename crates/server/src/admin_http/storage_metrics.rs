@@ -113,40 +113,40 @@ pub(super) fn render(text: &mut String, server: &Server) {
 /// How many entries each sync took along.
 fn batches(text: &mut String, server: &Server) {
     let log = server.node.metrics().log;
-    let name = "cstore_log_batch_entries";
-    let _ = write!(
+    histogram(
         text,
-        "# HELP {name} Entries that one sync of the log took along.\n# TYPE {name} histogram\n"
+        "cstore_log_batch_entries",
+        "Entries that one sync of the log took along.",
+        &BATCH_ENTRIES_BOUNDS.map(|bound| bound as f64),
+        &log.batches,
+        log.entries as f64,
     );
-    let mut count = 0;
-    for (class, batches) in log.batches.iter().enumerate() {
-        count += batches;
-        let bound = BATCH_ENTRIES_BOUNDS.get(class);
-        let bound = bound.map_or_else(|| "+Inf".to_owned(), u64::to_string);
-        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
-    }
-    let _ = writeln!(text, "{name}_sum {}\n{name}_count {count}", log.entries);
 }
 
 /// How long entries took to be committed.
 fn replication(text: &mut String, server: &Server) {
     let replication = server.node.metrics().replication;
-    let name = "cstore_replication_seconds";
-    let _ = write!(
+    histogram(
         text,
-        "# HELP {name} From taking an entry into the leader's log until a majority has it on disk.\n# TYPE {name} histogram\n"
+        "cstore_replication_seconds",
+        "From taking an entry into the leader's log until a majority has it on disk.",
+        &REPLICATION_MICROS_BOUNDS.map(|micros| micros as f64 / 1e6),
+        &replication.entries,
+        replication.total_micros as f64 / 1e6,
     );
+}
+
+/// Counts in classes with these upper bounds; the last class has none.
+fn histogram(text: &mut String, name: &str, help: &str, bounds: &[f64], classes: &[u64], sum: f64) {
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} histogram\n");
     let mut count = 0;
-    for (class, entries) in replication.entries.iter().enumerate() {
-        count += entries;
-        let bound = REPLICATION_MICROS_BOUNDS.get(class);
-        let bound = bound.map_or_else(
-            || "+Inf".to_owned(),
-            |micros| (*micros as f64 / 1e6).to_string(),
-        );
+    for (class, number) in classes.iter().enumerate() {
+        count += number;
+        let bound = bounds
+            .get(class)
+            .map_or_else(|| "+Inf".to_owned(), f64::to_string);
         let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
     }
-    let sum = replication.total_micros as f64 / 1e6;
     let _ = writeln!(text, "{name}_sum {sum}\n{name}_count {count}");
 }
 

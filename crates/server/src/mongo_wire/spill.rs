@@ -158,7 +158,7 @@ impl SpillRun for Run {
         Ok(Box::new(Reading {
             left: self.share.bytes,
             file: BufReader::with_capacity(BUFFER_BYTES, file),
-            share: self.share,
+            _share: self.share,
         }))
     }
 }
@@ -166,8 +166,8 @@ impl SpillRun for Run {
 struct Reading {
     file: BufReader<File>,
     left: u64,
-    #[allow(dead_code, reason = "held for its drop")]
-    share: Share,
+    /// Given back with the last record.
+    _share: Share,
 }
 
 impl Reading {

@@ -1,7 +1,8 @@
 //! What members promised each other holds, over restarts too:
 //! - a member votes for one candidate per term, and a leader has the votes of a quorum of both halves of its membership;
 //! - what a leader commits is acknowledged by a quorum of both halves, itself included where it is on its own disk;
-//! - a member that comes back has everything in its log that it acknowledged, and no older term than it has spoken in.
+//! - a member that comes back has everything in its log that it acknowledged, no older term than it has spoken in, and still
+//!   knows whom it voted for in that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +61,15 @@ impl Checker for Promises {
                 ));
             }
             check_entry(replica, promised.entry)?;
+        }
+        let voted = self.votes.get(&(replica.id(), replica.term())).copied();
+        if voted.is_some() && replica.vote() != voted {
+            return Err(format!(
+                "{} came back in {} with a vote for {:?}, but had voted for {voted:?}",
+                replica.id(),
+                replica.term(),
+                replica.vote()
+            ));
         }
         self.stepped(view, machine)
     }

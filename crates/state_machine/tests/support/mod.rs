@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use bson::oid::ObjectId;
-use bson::{Bson, Document, RawDocumentBuf};
-use state_machine::plan::{Environment, Step, WriteOutcome, WritePlanner};
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use state_machine::plan::{
+    Environment, InsertRequest, Step, WriteOptions, WriteOutcome, WritePlanner,
+};
 use state_machine::query::{FindCursor, QueryError};
 use state_machine::{Command, CommandError, Namespace, Reader, Reply, StateMachine, WriteCommand};
 use storage_engine::MemoryEngine;
@@ -71,6 +73,24 @@ impl Database {
                 Step::Finished => return Ok(planner.outcome()),
             }
         }
+    }
+
+    /// Forty documents `{_id, a: _id % 10, b: _id % 4}`, with these indexes.
+    pub fn with_forty(indexes: &[(&str, Document)]) -> Database {
+        let mut database = Database::new();
+        let documents = (0..40)
+            .map(|id| raw(&doc! {"_id": id, "a": id % 10, "b": id % 4}))
+            .collect();
+        let insert = InsertRequest { documents };
+        database
+            .write(WritePlanner::insert(WriteOptions::new(namespace()), insert))
+            .unwrap();
+        for (name, key) in indexes {
+            database
+                .create_index(raw(&doc! {"key": key, "name": *name}))
+                .unwrap();
+        }
+        database
     }
 
     pub fn write(&mut self, planner: WritePlanner) -> Result<WriteOutcome, QueryError> {

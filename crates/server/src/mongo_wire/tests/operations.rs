@@ -6,6 +6,9 @@ use bson::{Bson, Document, doc};
 
 use super::harness::{TestClient, TestServer};
 
+/// Anything here takes a moment; what takes this long is not coming.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A pipeline that is busy for much longer than a test.
 fn endless() -> Document {
     let all = doc! {"$lookup": {"from": "c", "pipeline": [], "as": "all"}};
@@ -36,17 +39,30 @@ async fn filled() -> (TestServer, TestClient) {
 /// The row of the pipeline, once it runs under its plan.
 async fn found(client: &mut TestClient) -> Document {
     let asked = doc! {"currentOp": 1, "command.comment": "endless", "$db": "admin"};
-    for _ in 0..1_000 {
-        let reply = client.command(&asked).await;
-        let rows = reply.get_array("inprog").expect("rows");
-        if let Some(Bson::Document(row)) = rows.first()
-            && row.contains_key("planSummary")
-        {
-            return row.clone();
+    asked_until(client, &asked, |rows| match rows.first() {
+        Some(Bson::Document(row)) if row.contains_key("planSummary") => Some(row.clone()),
+        _ => None,
+    })
+    .await
+}
+
+/// Asks over and over until `look` finds what it looks for among the operations.
+async fn asked_until<T>(
+    client: &mut TestClient,
+    asked: &Document,
+    look: impl Fn(&bson::Array) -> Option<T>,
+) -> T {
+    let asking = async {
+        loop {
+            let reply = client.command(asked).await;
+            if let Some(found) = look(reply.get_array("inprog").expect("rows")) {
+                return found;
+            }
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the pipeline never ran");
+    };
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .expect("what was looked for comes in time")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -71,7 +87,7 @@ async fn a_running_command_is_shown_and_really_stops() {
     let kill = doc! {"killOp": 1, "op": id, "$db": "admin"};
     let reply = client.command(&kill).await;
     assert_eq!(reply.get_str("info").ok(), Some("attempting to kill op"));
-    let stopped = tokio::time::timeout(Duration::from_secs(20), busy.reply());
+    let stopped = tokio::time::timeout(PATIENCE, busy.reply());
     let reply = stopped.await.expect("it stops").expect("a reply");
     assert_eq!(reply.get_i32("code").ok(), Some(11601), "{reply}");
     // The connection goes on, and the number is nobody's now.
@@ -102,7 +118,7 @@ async fn a_killed_batch_takes_its_cursor_along() {
     client
         .command(&doc! {"killOp": 1, "op": id, "$db": "admin"})
         .await;
-    let stopped = tokio::time::timeout(Duration::from_secs(20), busy.reply());
+    let stopped = tokio::time::timeout(PATIENCE, busy.reply());
     let reply = stopped.await.expect("it stops").expect("a reply");
     assert_eq!(reply.get_i32("code").ok(), Some(11601), "{reply}");
     let reply = busy.command(&more).await;
@@ -120,12 +136,9 @@ async fn connections_that_wait_are_shown_when_asked_for_and_gone_when_they_end()
     assert_eq!(rows(&client.command(&idle(true)).await), 1);
     assert_eq!(rows(&client.command(&idle(false)).await), 0);
     drop(other);
-    for _ in 0..1_000 {
-        if rows(&client.command(&idle(true)).await) == 0 {
-            server.stop().await;
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the connection that ended is still shown");
+    asked_until(&mut client, &idle(true), |rows| {
+        rows.is_empty().then_some(())
+    })
+    .await;
+    server.stop().await;
 }

@@ -8,7 +8,7 @@ use bson::DateTime;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
 use crate::aggregation::Collections;
-use crate::spill::SpillSpace;
+use crate::spill::{MemoryPool, Room, SpillSpace};
 use crate::{Collation, DocumentError, raw};
 
 /// The surroundings of an evaluation. Cheap to clone; clones share the sequence of random numbers.
@@ -20,7 +20,7 @@ pub struct Context {
     collections: Option<Arc<dyn Collections>>,
     /// Outer: whether it was said at all.
     collation: Option<Option<Collation>>,
-    spill: Option<Arc<dyn SpillSpace>>,
+    room: Room,
     stop: Option<Stop>,
 }
 
@@ -95,13 +95,19 @@ impl Context {
 
     /// Adds room outside memory for stages that hold much.
     pub fn with_spill(mut self, spill: Arc<dyn SpillSpace>) -> Context {
-        self.spill = Some(spill);
+        self.room = self.room.with_disk(spill);
         self
     }
 
-    /// Room outside memory, where there is any.
-    pub fn spill(&self) -> Option<&Arc<dyn SpillSpace>> {
-        self.spill.as_ref()
+    /// Counts what stages hold in memory.
+    pub fn with_memory(mut self, pool: Arc<MemoryPool>) -> Context {
+        self.room = self.room.with_memory(pool);
+        self
+    }
+
+    /// What stages that hold much may use.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Adds a question that is asked every few documents between stages: whether to end with an error.

@@ -1,9 +1,10 @@
-//! Sorting in memory, within a limit; with a count limit only what can still be in the result is held.
+//! Sorting in memory, within a share of it; with a count limit only what can still be in the result is held.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::{DocumentError, ErrorKind};
+use crate::DocumentError;
+use crate::spill::Share;
 
 /// Keys and items a sort may hold at once.
 pub const SORT_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -14,7 +15,7 @@ pub const SORT_BYTES_MAX: usize = 100 * 1024 * 1024;
 pub struct Sorter<T> {
     kept: Kept<T>,
     bytes: usize,
-    bytes_max: usize,
+    share: Share,
     arrived: u64,
 }
 
@@ -62,11 +63,11 @@ impl<T> Ord for Keyed<T> {
 impl<T> Sorter<T> {
     /// A sorter that keeps the first `limit` items (`None`: all) within [`SORT_BYTES_MAX`].
     pub fn new(limit: Option<usize>) -> Sorter<T> {
-        Sorter::with_memory(limit, SORT_BYTES_MAX)
+        Sorter::within(limit, Share::new(None, SORT_BYTES_MAX))
     }
 
-    /// A sorter with a memory limit of its own.
-    pub fn with_memory(limit: Option<usize>, bytes_max: usize) -> Sorter<T> {
+    /// A sorter that holds a share of the memory.
+    pub(crate) fn within(limit: Option<usize>, share: Share) -> Sorter<T> {
         let kept = match limit {
             None => Kept::All(Vec::new()),
             Some(count) => Kept::First(BinaryHeap::new(), count),
@@ -74,7 +75,7 @@ impl<T> Sorter<T> {
         Sorter {
             kept,
             bytes: 0,
-            bytes_max,
+            share,
             arrived: 0,
         }
     }
@@ -108,16 +109,10 @@ impl<T> Sorter<T> {
                 items.push(keyed);
             }
         }
-        if self.bytes > self.bytes_max {
-            return Err(DocumentError::new(
-                ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed,
-                format!(
-                    "Sort exceeded memory limit of {} bytes, but did not opt in to external sorting.",
-                    self.bytes_max
-                ),
-            ));
+        match self.share.hold(self.bytes) {
+            true => Ok(()),
+            false => Err(self.share.refusal("Sort", self.bytes)),
         }
-        Ok(())
     }
 
     /// What the items and their keys take.
@@ -127,23 +122,29 @@ impl<T> Sorter<T> {
 
     /// The items in order.
     pub fn finish(self) -> Vec<T> {
-        self.sorted().into_iter().map(|keyed| keyed.item).collect()
+        self.finish_counted().0
+    }
+
+    /// The items in order, and the share of memory that they are counted in.
+    pub(crate) fn finish_counted(self) -> (Vec<T>, Share) {
+        let (sorted, share) = self.sorted();
+        (sorted.into_iter().map(|keyed| keyed.item).collect(), share)
     }
 
     /// The items in order, each with its key.
     pub fn finish_keyed(self) -> impl ExactSizeIterator<Item = (Vec<u8>, T)> + use<T> {
-        self.sorted()
-            .into_iter()
-            .map(|keyed| (keyed.key, keyed.item))
+        let (sorted, _) = self.sorted();
+        sorted.into_iter().map(|keyed| (keyed.key, keyed.item))
     }
 
-    fn sorted(self) -> Vec<Keyed<T>> {
-        match self.kept {
+    fn sorted(self) -> (Vec<Keyed<T>>, Share) {
+        let sorted = match self.kept {
             Kept::All(mut items) => {
                 items.sort_unstable();
                 items
             }
             Kept::First(items, _) => items.into_sorted_vec(),
-        }
+        };
+        (sorted, self.share)
     }
 }

@@ -6,6 +6,7 @@ use bson::{Bson, Document, RawBson, RawDocumentBuf, doc};
 use proptest::prelude::*;
 
 use super::{SortSpec, Sorter};
+use crate::spill::Share;
 use crate::{ErrorKind, order};
 
 fn raw(document: &Document) -> RawDocumentBuf {
@@ -109,14 +110,14 @@ proptest! {
 
 #[test]
 fn a_sorter_stops_at_its_memory_limit_but_counts_only_what_it_keeps() {
-    let mut all = Sorter::with_memory(None, 10_000);
+    let mut all = Sorter::within(None, Share::new(None, 10_000));
     let refused = (0..100u8).find_map(|key| all.push(vec![key], (), 1_000).err());
     let error = refused.expect("100 kB do not fit");
     assert_eq!(
         error.kind,
         ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed
     );
-    let mut first = Sorter::with_memory(Some(2), 10_000);
+    let mut first = Sorter::within(Some(2), Share::new(None, 10_000));
     for key in (0..100u8).rev() {
         first.push(vec![key], key, 1_000).expect("two rows fit");
     }

@@ -1,24 +1,29 @@
 //! Sorts documents by encoded keys: in memory while they fit, then in runs that are merged. Equal keys keep the order of
 //! arrival.
 //!
-//! Memory: documents up to the limit while runs are written, and as much again while they are merged: one document of each
-//! run, for which runs are merged beforehand when documents are so large that this would be more.
+//! Memory: documents up to the share that is granted while runs are written, and up to the limit while they are merged: one
+//! document and one buffer of each run, for which runs are merged beforehand when this would be more.
 
 use bson::RawDocumentBuf;
 
-use super::SpillSpace;
 use super::merge::{Keyed, KeyedStream, merged, stored};
+use super::{Room, Share, SpillSpace, holding};
 use crate::DocumentError;
-use crate::sort::{SORT_BYTES_MAX, Sorter};
+use crate::sort::Sorter;
+
+/// Runs that are read at once: each has a file and a buffer.
+const RUNS_MAX: usize = 64;
 
 /// Documents in the order of their keys.
 pub type Sorted = Box<dyn Iterator<Item = Result<RawDocumentBuf, DocumentError>> + Send>;
 
 /// The sorter.
-pub struct DocumentSorter<'s> {
-    space: Option<&'s dyn SpillSpace>,
+pub struct DocumentSorter {
+    room: Room,
     keep: Option<usize>,
     bytes_max: usize,
+    /// What `memory` is counted in where there is room on disk, else it counts itself.
+    share: Share,
     memory: Sorter<RawDocumentBuf>,
     /// In the order of arrival.
     runs: Vec<KeyedStream>,
@@ -28,42 +33,30 @@ pub struct DocumentSorter<'s> {
     end: Option<Vec<u8>>,
 }
 
-impl<'s> DocumentSorter<'s> {
-    /// Keeps the first `keep` documents, or all; without `space`, no more of them than fit in memory.
-    pub fn new(keep: Option<usize>, space: Option<&'s dyn SpillSpace>) -> Self {
-        let bytes_max = space.map_or(SORT_BYTES_MAX, |space| space.memory_bytes_max());
-        DocumentSorter::with_memory(keep, space, bytes_max)
+impl DocumentSorter {
+    /// Keeps the first `keep` documents, or all; without room on disk, no more of them than fit in memory.
+    pub fn new(keep: Option<usize>, room: &Room) -> Self {
+        DocumentSorter::with_memory(keep, room, room.bytes_max())
     }
 
     /// The same with a memory limit of its own.
-    pub(crate) fn with_memory(
-        keep: Option<usize>,
-        space: Option<&'s dyn SpillSpace>,
-        bytes_max: usize,
-    ) -> Self {
+    pub(crate) fn with_memory(keep: Option<usize>, room: &Room, bytes_max: usize) -> Self {
+        let share = room.share_of(bytes_max);
+        let (share, counted) = match room.disk() {
+            // What is over the limit is put away instead of refused.
+            Some(_) => (share, Share::unlimited()),
+            None => (Share::unlimited(), share),
+        };
         DocumentSorter {
-            space,
+            room: room.clone(),
             keep,
             bytes_max,
-            memory: Self::memory(keep, space, bytes_max),
+            share,
+            memory: Sorter::within(keep, counted),
             runs: Vec::new(),
             record_bytes_max: 0,
             end: None,
         }
-    }
-
-    /// With room on disk, what is over the limit is put away instead of refused.
-    fn memory(
-        keep: Option<usize>,
-        space: Option<&dyn SpillSpace>,
-        bytes_max: usize,
-    ) -> Sorter<RawDocumentBuf> {
-        let refused_from = if space.is_some() {
-            usize::MAX
-        } else {
-            bytes_max
-        };
-        Sorter::with_memory(keep, refused_from)
     }
 
     /// Adds a document.
@@ -73,8 +66,8 @@ impl<'s> DocumentSorter<'s> {
         }
         let bytes = document.as_bytes().len();
         self.memory.push(key, document, bytes)?;
-        match self.space {
-            Some(space) if self.memory.bytes() > self.bytes_max => self.put_away(space),
+        match self.room.disk() {
+            Some(_) if !self.share.hold(self.memory.bytes()) => self.put_away(),
             _ => Ok(()),
         }
     }
@@ -84,8 +77,10 @@ impl<'s> DocumentSorter<'s> {
         !self.runs.is_empty()
     }
 
-    fn put_away(&mut self, space: &dyn SpillSpace) -> Result<(), DocumentError> {
-        let empty = Self::memory(self.keep, Some(space), self.bytes_max);
+    fn put_away(&mut self) -> Result<(), DocumentError> {
+        let room = self.room.clone();
+        let space = room.disk().expect("asked for where there is room on disk");
+        let empty = Sorter::within(self.keep, Share::unlimited());
         let documents = std::mem::replace(&mut self.memory, empty).finish_keyed();
         let is_full = self.keep == Some(documents.len());
         let mut last = None;
@@ -98,10 +93,9 @@ impl<'s> DocumentSorter<'s> {
         });
         let run = write(space, documents)?;
         self.runs.push(run);
+        self.share.hold(0);
         self.end = last.or(self.end.take());
-        if self.runs.len() > 1
-            && self.runs.len().saturating_mul(self.record_bytes_max) > self.bytes_max
-        {
+        if self.runs.len() > 1 && self.are_runs_too_many() {
             let keep = self.keep.unwrap_or(usize::MAX);
             let together = merged(std::mem::take(&mut self.runs))?;
             self.runs.push(write(space, together.take(keep))?);
@@ -109,10 +103,17 @@ impl<'s> DocumentSorter<'s> {
         Ok(())
     }
 
+    fn are_runs_too_many(&self) -> bool {
+        let heads = self.runs.len().saturating_mul(self.record_bytes_max);
+        self.runs.len() >= RUNS_MAX || heads > self.bytes_max
+    }
+
     /// The documents in order.
     pub fn finish(self) -> Result<Sorted, DocumentError> {
         if self.runs.is_empty() {
-            return Ok(Box::new(self.memory.finish().into_iter().map(Ok)));
+            let (documents, counted) = self.memory.finish_counted();
+            let documents = documents.into_iter().map(Ok);
+            return Ok(Box::new(holding((counted, self.share), documents)));
         }
         let sorted = self.finish_keyed()?;
         Ok(Box::new(sorted.map(|keyed| Ok(keyed?.document))))
@@ -122,6 +123,7 @@ impl<'s> DocumentSorter<'s> {
     pub(crate) fn finish_keyed(self) -> Result<KeyedStream, DocumentError> {
         let memory = self.memory.finish_keyed();
         let memory = memory.map(|(key, document)| Ok(Keyed { key, document }));
+        let memory = holding(self.share, memory);
         let mut sources = self.runs;
         sources.push(Box::new(memory));
         let keep = self.keep.unwrap_or(usize::MAX);

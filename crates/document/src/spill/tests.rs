@@ -7,7 +7,7 @@ use bson::raw::RawArrayBuf;
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use proptest::prelude::*;
 
-use super::{DocumentSorter, Records, SpillRun, SpillSpace};
+use super::{DocumentSorter, MemoryPool, Records, Room, SHARE_BYTES_FREE, SpillRun, SpillSpace};
 use crate::aggregation::{DocumentStream, Pipeline};
 use crate::{Collation, Context, DocumentError, ErrorKind};
 
@@ -211,7 +211,7 @@ proptest! {
         memory in 100usize..3_000,
     ) {
         let lent = Lent::new(memory);
-        let mut sorter = DocumentSorter::new(keep, Some(&*lent));
+        let mut sorter = DocumentSorter::new(keep, &Room::default().with_disk(lent.clone()));
         for (number, (key, bytes)) in keys.iter().enumerate() {
             let document = rawdoc! { "n": number as i32, "text": "x".repeat(*bytes) };
             sorter.push(vec![*key], document).expect("there is room");
@@ -291,7 +291,7 @@ fn a_cursor_that_is_dropped_half_way_gives_the_room_back() {
 #[test]
 fn large_documents_are_merged_beforehand() {
     let lent = Lent::new(4_000);
-    let mut sorter = DocumentSorter::new(None, Some(&*lent));
+    let mut sorter = DocumentSorter::new(None, &Room::default().with_disk(lent.clone()));
     for number in (0..60i32).rev() {
         let document = rawdoc! { "n": number, "text": "x".repeat(1_000) };
         sorter
@@ -309,8 +309,74 @@ fn large_documents_are_merged_beforehand() {
 }
 
 #[test]
+fn sorts_and_groups_share_memory_and_go_to_disk_earlier_when_it_is_short() {
+    const DOCUMENTS: i32 = 3_000;
+    let pool = MemoryPool::new(4 << 20);
+    let lent = Lent::new(100 << 20);
+    let room = Room::default()
+        .with_memory(Arc::clone(&pool))
+        .with_disk(lent.clone());
+    let mut hog = DocumentSorter::new(None, &room);
+    let text = "x".repeat(1_000);
+    let push = |sorter: &mut DocumentSorter, number: i32| {
+        let document = rawdoc! { "n": number, "text": &*text };
+        let key = number.to_be_bytes().to_vec();
+        sorter.push(key, document).expect("there is room");
+    };
+    for number in 0..DOCUMENTS {
+        push(&mut hog, number);
+    }
+    assert!(!hog.has_used_disk());
+    let held = pool.held_bytes();
+    assert!(held > 3_000_000, "{held}");
+
+    let mut late = DocumentSorter::new(None, &room);
+    for number in (0..DOCUMENTS).rev() {
+        push(&mut late, number);
+        assert!(pool.held_bytes() <= (4 << 20) + SHARE_BYTES_FREE);
+    }
+    assert!(late.has_used_disk());
+    let numbers: Vec<i32> = late
+        .finish()
+        .expect("readable")
+        .map(|document| document.expect("readable").get_i32("n").expect("there"))
+        .collect();
+    assert_eq!(numbers, (0..DOCUMENTS).collect::<Vec<_>>());
+
+    let group = [doc! { "$group": { "_id": "$n", "all": { "$push": "$$ROOT" } } }];
+    let documents = large(DOCUMENTS, DOCUMENTS);
+    let expected = run(&group, &context(false), &documents);
+    let short = context(false).with_memory(Arc::clone(&pool));
+    let spilling = short.clone().with_spill(lent.clone());
+    assert_eq!(run(&group, &spilling, &documents), expected);
+    // Without room on disk there is nothing to do but to refuse.
+    for stage in [
+        doc! { "$sort": { "n": 1 } },
+        doc! { "$bucketAuto": { "groupBy": "$n", "buckets": 2 } },
+        doc! { "$setWindowFields": { "output": { "all": { "$count": {} } } } },
+        doc! { "$densify": { "field": "n", "range": { "step": 1, "bounds": "full" } } },
+        doc! { "$facet": { "all": [{ "$count": "n" }] } },
+        doc! { "$sample": { "size": DOCUMENTS } },
+        group[0].clone(),
+    ] {
+        let refused = run(std::slice::from_ref(&stage), &short, &documents);
+        assert_eq!(
+            refused.map_err(|error| error.kind.code()),
+            Err(292),
+            "{stage}"
+        );
+    }
+
+    let mut rows = hog.finish().expect("in memory");
+    assert!(rows.next().is_some());
+    assert_eq!(pool.held_bytes(), held);
+    drop(rows);
+    assert_eq!((pool.held_bytes(), lent.records()), (0, 0));
+}
+
+#[test]
 fn without_room_a_sort_that_does_not_fit_is_refused() {
-    let mut sorter = DocumentSorter::with_memory(None, None, 1_000);
+    let mut sorter = DocumentSorter::with_memory(None, &Room::default(), 1_000);
     let text = "x".repeat(100);
     let refused = (0..100).find_map(|_| sorter.push(vec![1], rawdoc! { "text": &*text }).err());
     assert_eq!(refused.map(|error| error.kind.code()), Some(292));

@@ -17,6 +17,7 @@ pub(crate) fn by_part(server: &Server) -> Vec<(&'static str, u64)> {
         ("unapplied", queues.unapplied_bytes),
         ("entry_cache", queues.entry_cache_bytes),
         ("messages", server.budget.taken() as u64),
+        ("queries", server.query_memory.held_bytes() as u64),
         (
             "cursors",
             MemoryBudget::cursors_bytes(server.cursors.count()),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bson::Timestamp;
+use document::spill::MemoryPool;
 use node::{Node, Notices};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     pub cursors: Cursors,
     pub backups: Backups,
     pub budget: Budget,
+    /// What sorts and groups hold in memory.
+    pub query_memory: Arc<MemoryPool>,
     /// Room on disk for sorts and groups that do not fit in memory.
     pub spill: Arc<Spill>,
     /// Present with `--enable-test-commands`.
@@ -85,6 +88,7 @@ impl Server {
             cursors: Cursors::new(settings.memory().cursors()),
             budget: Budget::new(settings.memory().message_bytes()),
             backups: Backups::default(),
+            query_memory: MemoryPool::new(settings.memory().query_bytes()),
             spill: Arc::new(Spill::new(settings.data_dir.join("spill"))),
             fail_points: settings.enable_test_commands.then(FailPoints::new),
             counters: Counters::default(),

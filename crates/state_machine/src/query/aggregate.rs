@@ -49,7 +49,7 @@ impl ParsedPipeline {
             max: None,
             shape: RowShape::default(),
             collation,
-            spill: request.context.spill().cloned(),
+            room: request.context.room().clone(),
             interrupt: request.interrupt,
         };
         Ok(ParsedPipeline { find, count, rest })

@@ -1,9 +1,7 @@
 //! The rows of a read, pulled one by one.
 
-use std::sync::Arc;
-
 use document::sort::SortSpec;
-use document::spill::{Sorted, SpillSpace};
+use document::spill::{Room, Sorted};
 
 use super::aggregate::PipelineRows;
 use super::request::QueryError;
@@ -77,23 +75,21 @@ pub(super) struct FindRows {
 enum Order {
     AsScanned,
     /// To be sorted when the first row is asked for.
-    Unsorted(SortSpec, Option<Arc<dyn SpillSpace>>),
+    Unsorted(SortSpec, Room),
     Sorted(Sorted),
 }
 
 impl FindRows {
     pub fn new(
         scan: Scan,
-        sort: Option<(SortSpec, Option<Arc<dyn SpillSpace>>)>,
+        sort: Option<(SortSpec, Room)>,
         skip: u64,
         limit: Option<u64>,
         shaping: Shaping,
     ) -> FindRows {
         FindRows {
             scan,
-            order: sort.map_or(Order::AsScanned, |(sort, spill)| {
-                Order::Unsorted(sort, spill)
-            }),
+            order: sort.map_or(Order::AsScanned, |(sort, room)| Order::Unsorted(sort, room)),
             skip,
             remaining: limit,
             shaping,
@@ -112,9 +108,9 @@ impl FindRows {
     }
 
     fn next_in_order(&mut self) -> Result<Option<Row>, QueryError> {
-        if let Order::Unsorted(sort, spill) = &self.order {
+        if let Order::Unsorted(sort, room) = &self.order {
             let keep = self.remaining.map(|limit| limit.saturating_add(self.skip));
-            let (rows, used_disk) = sorting::sort(&mut self.scan, sort, keep, spill.as_deref())?;
+            let (rows, used_disk) = sorting::sort(&mut self.scan, sort, keep, room)?;
             self.used_disk = used_disk;
             self.order = Order::Sorted(rows);
         }

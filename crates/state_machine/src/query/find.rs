@@ -6,7 +6,7 @@ use bson::RawDocumentBuf;
 use document::filter::Filter;
 use document::projection::Projection;
 use document::sort::SortSpec;
-use document::spill::SpillSpace;
+use document::spill::Room;
 use document::{Collation, Context};
 
 use super::cursor::{FindCursor, FindRows};
@@ -34,7 +34,7 @@ pub(super) struct ParsedFind {
     pub shape: RowShape,
     pub collation: Option<Collation>,
     /// Room outside memory for a sort.
-    pub spill: Option<Arc<dyn SpillSpace>>,
+    pub room: Room,
     pub interrupt: Interrupt,
 }
 
@@ -72,7 +72,7 @@ impl ParsedFind {
                 show_record_id: request.show_record_id,
             },
             collation,
-            spill: request.context.spill().cloned(),
+            room: request.context.room().clone(),
             interrupt: request.interrupt,
         })
     }
@@ -132,7 +132,7 @@ impl PlannedFind {
             Some(projection) if projection.is_positional() => self.find.filter_document.clone(),
             _ => RawDocumentBuf::new(),
         };
-        let sort = sort.map(|sort| (sort, self.find.spill.take()));
+        let sort = sort.map(|sort| (sort, self.find.room.clone()));
         let shaping = Shaping {
             projection: projection.map(|projection| (projection, query)),
             key: self

@@ -1,7 +1,7 @@
 //! Sorts the rows of a scan: in memory, then on disk where the request has room there.
 
 use document::sort::SortSpec;
-use document::spill::{DocumentSorter, Sorted, SpillSpace};
+use document::spill::{DocumentSorter, Room, Sorted};
 
 use super::request::QueryError;
 use super::scan::Scan;
@@ -11,10 +11,10 @@ pub(super) fn sort(
     scan: &mut Scan,
     sort: &SortSpec,
     keep: Option<u64>,
-    spill: Option<&dyn SpillSpace>,
+    room: &Room,
 ) -> Result<(Sorted, bool), QueryError> {
     let keep = keep.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
-    let mut sorter = DocumentSorter::new(keep, spill);
+    let mut sorter = DocumentSorter::new(keep, room);
     for row in scan {
         // A copy: a stored row would keep the whole block it lies in from being freed.
         let document = row?.into_document();

@@ -12,6 +12,7 @@ use crate::expression::{Expression, Scope, Value};
 use crate::key_encoding::{self, Direction};
 use crate::raw::{self, DocumentWriter};
 use crate::sort::Sorter;
+use crate::spill::Room;
 use crate::{Context, DocumentError, ErrorKind, order};
 
 #[derive(Debug)]
@@ -24,6 +25,7 @@ struct Inner {
     group_by: Expression,
     buckets: usize,
     fields: Vec<(String, Specification)>,
+    room: Room,
 }
 
 type Row = (RawBson, RawDocumentBuf);
@@ -65,6 +67,7 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
             group_by: Expression::parse(group_by, context)?,
             buckets: usize::try_from(buckets).unwrap_or(usize::MAX),
             fields: fields.collect::<Result<_, DocumentError>>()?,
+            room: context.room().clone(),
         }),
     })))
 }
@@ -81,7 +84,7 @@ impl Inner {
         &self,
         input: DocumentStream,
     ) -> Result<Vec<Result<RawDocumentBuf, DocumentError>>, DocumentError> {
-        let mut sorter = Sorter::new(None);
+        let mut sorter = Sorter::within(None, self.room.share());
         for document in input {
             let document = document?;
             let value = self.group_by.evaluate(&document)?;
@@ -91,7 +94,7 @@ impl Inner {
             let bytes = document.as_bytes().len();
             sorter.push(key, (value, document), bytes)?;
         }
-        let rows: Vec<Row> = sorter.finish();
+        let (rows, _share): (Vec<Row>, _) = sorter.finish_counted();
         let size = (rows.len() as f64 / self.buckets as f64).round().max(1.0) as usize;
         let mut buckets = Vec::new();
         let mut start = 0;

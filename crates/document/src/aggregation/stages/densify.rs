@@ -14,6 +14,7 @@ use crate::key_encoding::{self, Direction};
 use crate::path::Path;
 use crate::raw::{self, DocumentWriter};
 use crate::sort::{Sorter, check_path};
+use crate::spill::{Room, Share, holding};
 use crate::{Context, DocumentError, display, order};
 
 /// Documents one stage makes at most.
@@ -33,6 +34,7 @@ struct Inner {
     exact_step: RawBson,
     unit: Option<TimeUnit>,
     bounds: Bounds,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ fn fail<T>(code: i32, message: impl Into<String>) -> Result<T, DocumentError> {
     Err(DocumentError::location(code, message))
 }
 
-pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, DocumentError> {
+pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
     let mut options = Options::of("$densify", argument, 5_733_200)?;
     let Some(field) = options.text("field")? else {
         return fail(
@@ -103,6 +105,7 @@ pub(super) fn parse(argument: RawBsonRef<'_>, _: &Context) -> Result<Stage, Docu
             exact_step: raw::owned(step),
             unit,
             bounds,
+            room: context.room().clone(),
         }),
     })))
 }
@@ -156,7 +159,11 @@ fn parse_bounds(
 impl RunStage for Densify {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let inner = Arc::clone(&self.inner);
-        blocking(input, move |input| inner.collect(input))
+        blocking(input, move |input| {
+            let mut share = inner.room.share();
+            let rows = inner.collect(input, &mut share)?;
+            Ok(holding(share, rows.into_iter()))
+        })
     }
 }
 
@@ -164,8 +171,9 @@ impl Inner {
     fn collect(
         &self,
         input: DocumentStream,
+        share: &mut Share,
     ) -> Result<Vec<Result<RawDocumentBuf, DocumentError>>, DocumentError> {
-        let (without, partitions) = self.partitions(input)?;
+        let (without, partitions) = self.partitions(input, share)?;
         let mut output: Vec<_> = without.into_iter().map(Ok).collect();
         let all = partitions.iter().flat_map(|partition| &partition.rows);
         let least =
@@ -202,14 +210,18 @@ impl Inner {
     fn partitions(
         &self,
         input: DocumentStream,
+        share: &mut Share,
     ) -> Result<(Vec<RawDocumentBuf>, Vec<Partition>), DocumentError> {
         let mut without = Vec::new();
-        let mut sorter = Sorter::new(None);
+        let mut without_bytes = 0;
+        let mut sorter = Sorter::within(None, Share::unlimited());
         for document in input {
             let document = document?;
             let value = match self.field.get(&document) {
                 None | Some(RawBsonRef::Null | RawBsonRef::Undefined) => {
+                    without_bytes += document.as_bytes().len();
                     without.push(document);
+                    held(share, sorter.bytes() + without_bytes)?;
                     continue;
                 }
                 Some(value) => raw::owned(value),
@@ -226,6 +238,7 @@ impl Inner {
             key_encoding::encode(value.as_raw_bson_ref(), Direction::Ascending, &mut key);
             let bytes = document.as_bytes().len() + partition.len();
             sorter.push(key, (partition, id, value, document), bytes)?;
+            held(share, sorter.bytes() + without_bytes)?;
         }
         let mut partitions: Vec<(Vec<u8>, Partition)> = Vec::new();
         for (key, id, value, document) in sorter.finish() {
@@ -343,5 +356,12 @@ impl Inner {
         let mut value = |part: &&RawBson| Ok(Some(Value::Owned((*part).clone())));
         assignments.write(&empty, &mut value, &mut out)?;
         Ok(out.finish())
+    }
+}
+
+fn held(share: &mut Share, bytes: usize) -> Result<(), DocumentError> {
+    match share.hold(bytes) {
+        true => Ok(()),
+        false => Err(share.refusal("$densify", bytes)),
     }
 }

@@ -5,7 +5,8 @@ use bson::raw::{RawBsonRef, RawDocument};
 use super::super::{MEMORY_BYTES_MAX, Pipeline};
 use super::{DocumentStream, RunStage, Stage, blocking, bounded};
 use crate::raw::{self, DocumentWriter};
-use crate::{Context, DocumentError, ErrorKind, display};
+use crate::spill::Room;
+use crate::{Context, DocumentError, display};
 
 /// Stages that look at more than their input, or write.
 const NOT_INSIDE: &[&str] = &[
@@ -21,6 +22,7 @@ const NOT_INSIDE: &[&str] = &[
 #[derive(Debug)]
 struct Facet {
     facets: Vec<(String, Pipeline)>,
+    room: Room,
 }
 
 pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
@@ -53,7 +55,8 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
         }
         facets.push((facet.name.to_owned(), Pipeline::parse(stages, context)?));
     }
-    Ok(Stage::Other(Box::new(Facet { facets })))
+    let room = context.room().clone();
+    Ok(Stage::Other(Box::new(Facet { facets, room })))
 }
 
 fn refused(argument: RawBsonRef<'_>) -> Result<Stage, DocumentError> {
@@ -83,17 +86,16 @@ fn check_stage(stage: RawBsonRef<'_>) -> Result<(), DocumentError> {
 impl RunStage for Facet {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let facets = self.facets.clone();
+        let room = self.room.clone();
         blocking(input, move |input| {
             let mut documents = Vec::new();
+            let mut share = room.share_of(MEMORY_BYTES_MAX);
             let mut bytes = 0;
             for document in input {
                 let document = document?;
                 bytes += document.as_bytes().len();
-                if bytes > MEMORY_BYTES_MAX {
-                    return Err(DocumentError::new(
-                        ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed,
-                        format!("$facet exceeded its memory limit of {MEMORY_BYTES_MAX} bytes"),
-                    ));
+                if !share.hold(bytes) {
+                    return Err(share.refusal("$facet", bytes));
                 }
                 documents.push(document);
             }

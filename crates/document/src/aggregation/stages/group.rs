@@ -14,13 +14,13 @@ use bson::raw::{RawBson, RawBsonRef, RawDocument};
 use bson::{Bson, RawDocumentBuf};
 
 use super::super::accumulators::{self, Accumulator, Specification};
-use super::super::{MEMORY_BYTES_MAX, stoppable};
+use super::super::stoppable;
 use super::{CountShape, DocumentStream, RunStage, Stage, blocking, bounded};
 use crate::collation::collated;
 use crate::expression::{Expression, Scope, Value};
 use crate::key_encoding::{self, Direction};
 use crate::raw::{self, DocumentWriter};
-use crate::spill::{DocumentSorter, Keyed, KeyedStream, SpillSpace};
+use crate::spill::{DocumentSorter, Keyed, KeyedStream, Share};
 use crate::{Context, DocumentError, ErrorKind};
 
 #[derive(Debug, Clone)]
@@ -106,11 +106,14 @@ impl RunStage for Group {
 impl Inner {
     /// All groups.
     fn collect(inner: &Arc<Inner>, input: DocumentStream) -> Result<Groups, DocumentError> {
-        let space = inner.context.spill().map(AsRef::as_ref);
-        let bytes_max = space.map_or(MEMORY_BYTES_MAX, SpillSpace::memory_bytes_max);
+        let room = inner.context.room();
+        let bytes_max = room.bytes_max();
         // What groups that are begun may still grow by, and what waits to be put away.
         let (growth, waiting) = (bytes_max / 8, bytes_max / 4);
-        let mut away: Option<DocumentSorter<'_>> = None;
+        let mut share = room.share_of(bytes_max + growth);
+        // Nothing that is held grows any more.
+        let mut is_full = false;
+        let mut away: Option<DocumentSorter> = None;
         let mut held: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
         let mut bytes = 0usize;
         let mut key = Vec::new();
@@ -122,7 +125,7 @@ impl Inner {
             let seen = collated(inner.context.collation(), id);
             key_encoding::encode(seen.as_ref(), Direction::Ascending, &mut key);
             if let Some(away) = &mut away
-                && (bytes > bytes_max + growth || !held.contains_key(&key))
+                && (is_full || !held.contains_key(&key))
             {
                 // From its first document here on, all of a group come here.
                 away.push(key.clone(), document)?;
@@ -135,13 +138,16 @@ impl Inner {
             }
             let entry = held.get_mut(&key).expect("present or just inserted");
             bytes = inner.feed(entry, &document, bytes)?;
-            if bytes > bytes_max && away.is_none() {
-                let space = space.ok_or_else(too_much)?;
-                away = Some(DocumentSorter::with_memory(None, Some(space), waiting));
+            is_full = !share.hold(bytes);
+            if away.is_none() && (is_full || bytes > bytes_max) {
+                if room.disk().is_none() {
+                    return Err(too_much());
+                }
+                away = Some(DocumentSorter::with_memory(None, room, waiting));
             }
         }
         let away = away.map(|away| away.finish_keyed()).transpose()?;
-        Groups::new(Arc::clone(inner), held, away, bytes_max)
+        Groups::new(Arc::clone(inner), held, away, share)
     }
 
     fn begin(&self, id: RawBsonRef<'_>) -> Result<Entry, DocumentError> {
@@ -193,6 +199,8 @@ struct Groups {
     next_away: Option<Keyed>,
     /// What one group may hold.
     bytes_max: usize,
+    /// Given back at the end.
+    _share: Share,
 }
 
 impl Groups {
@@ -200,15 +208,17 @@ impl Groups {
         inner: Arc<Inner>,
         held: BTreeMap<Vec<u8>, Entry>,
         away: Option<KeyedStream>,
-        bytes_max: usize,
+        share: Share,
     ) -> Result<Groups, DocumentError> {
         let away = away.map(|away| stoppable(away, &inner.context));
+        let bytes_max = inner.context.room().bytes_max();
         let mut groups = Groups {
             inner,
             held: held.into_iter().peekable(),
             away,
             next_away: None,
             bytes_max,
+            _share: share,
         };
         groups.advance()?;
         Ok(groups)

@@ -135,7 +135,7 @@ pub(super) fn run(
     match stage.as_ref() {
         Stage::Match { filter, .. } => matching::run(filter.clone(), input),
         Stage::Sort(fields) => {
-            sorting::run(fields.clone(), rows_wanted, context.spill().cloned(), input)
+            sorting::run(fields.clone(), rows_wanted, context.room().clone(), input)
         }
         Stage::Skip(rows) => skip_limit::skip(*rows, input),
         Stage::Limit(rows) => skip_limit::limit(*rows, input),

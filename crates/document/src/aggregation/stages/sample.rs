@@ -9,12 +9,14 @@ use super::{DocumentStream, RunStage, Stage, blocking};
 use crate::context::Draws;
 use crate::expression::number::Numeric;
 use crate::sort::Sorter;
+use crate::spill::{Room, holding};
 use crate::{Context, DocumentError, ErrorKind};
 
 #[derive(Debug)]
 struct Sample {
     size: usize,
     draws: Arc<Draws>,
+    room: Room,
 }
 
 pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
@@ -48,22 +50,27 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
             "$sample is not supported here: there are no random numbers",
         ));
     };
-    let draws = Arc::clone(draws);
-    Ok(Stage::Other(Box::new(Sample { size, draws })))
+    Ok(Stage::Other(Box::new(Sample {
+        size,
+        draws: Arc::clone(draws),
+        room: context.room().clone(),
+    })))
 }
 
 impl RunStage for Sample {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let (size, draws) = (self.size, Arc::clone(&self.draws));
+        let share = self.room.share();
         // The documents with the lowest of as many random keys are a fair choice in a fair order.
         blocking(input, move |input| {
-            let mut sorter = Sorter::new(Some(size));
+            let mut sorter = Sorter::within(Some(size), share);
             for document in input {
                 let document = document?;
                 let bytes = document.as_bytes().len();
                 sorter.push(draws.next().to_be_bytes().to_vec(), document, bytes)?;
             }
-            Ok(sorter.finish().into_iter().map(Ok))
+            let (documents, share) = sorter.finish_counted();
+            Ok(holding(share, documents.into_iter().map(Ok)))
         })
     }
 }

@@ -1,20 +1,18 @@
 //! `$sortByCount`: groups by an expression, counts, and sorts by the count, greatest first.
 
-use std::sync::Arc;
-
 use bson::raw::{RawBson, RawBsonRef};
 use bson::rawdoc;
 
 use super::{DocumentStream, RunStage, Stage, group, sorting};
 use crate::sort::SortSpec;
-use crate::spill::SpillSpace;
+use crate::spill::Room;
 use crate::{Context, DocumentError, raw};
 
 #[derive(Debug)]
 struct SortByCount {
     group: group::Group,
     sort: SortSpec,
-    spill: Option<Arc<dyn SpillSpace>>,
+    room: Room,
 }
 
 pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
@@ -36,13 +34,13 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
     Ok(Stage::Other(Box::new(SortByCount {
         group: group::Group::parse(&specification, context)?,
         sort: SortSpec::parse(&rawdoc! { "count": -1 })?,
-        spill: context.spill().cloned(),
+        room: context.room().clone(),
     })))
 }
 
 impl RunStage for SortByCount {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let groups = self.group.run(input);
-        sorting::run(self.sort.clone(), None, self.spill.clone(), groups)
+        sorting::run(self.sort.clone(), None, self.room.clone(), groups)
     }
 }

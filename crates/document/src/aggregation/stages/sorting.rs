@@ -1,12 +1,10 @@
 //! `$sort`: in memory, then on disk where there is room for it; with a limit behind it only the first rows are held.
 
-use std::sync::Arc;
-
 use bson::raw::RawBsonRef;
 
 use super::{DocumentStream, Stage, blocking};
 use crate::sort::SortSpec;
-use crate::spill::{DocumentSorter, SpillSpace};
+use crate::spill::{DocumentSorter, Room};
 use crate::{Context, DocumentError};
 
 pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage, DocumentError> {
@@ -35,11 +33,11 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
 pub(super) fn run(
     sort: SortSpec,
     limit: Option<usize>,
-    spill: Option<Arc<dyn SpillSpace>>,
+    room: Room,
     input: DocumentStream,
 ) -> DocumentStream {
     blocking(input, move |input| {
-        let mut sorter = DocumentSorter::new(limit, spill.as_deref());
+        let mut sorter = DocumentSorter::new(limit, &room);
         for document in input {
             let document = document?;
             sorter.push(sort.key(&document)?, document)?;

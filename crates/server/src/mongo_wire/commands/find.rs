@@ -1,5 +1,7 @@
 //! `find`.
 
+use std::sync::Arc;
+
 use bson::oid::ObjectId;
 use document::{Collation, Context};
 use state_machine::Namespace;
@@ -141,7 +143,8 @@ pub(super) fn context(request: &Request<'_>) -> Result<Context, Failure> {
     }
 }
 
-/// Lends room on disk to what does not fit in memory, unless the client says `allowDiskUse: false`.
+/// Lends memory to what sorts and groups, and room on disk for what does not fit there, unless the client says
+/// `allowDiskUse: false`.
 pub(super) fn spilling(
     server: &Server,
     request: &Request<'_>,
@@ -151,6 +154,7 @@ pub(super) fn spilling(
         Some(allowed) => !values::boolean("allowDiskUse", allowed)?,
         None => false,
     };
+    let context = context.with_memory(Arc::clone(&server.query_memory));
     Ok(match refused {
         true => context,
         false => context.with_spill(server.spill.clone()),

@@ -192,10 +192,12 @@ async fn what_does_not_fit_in_memory_goes_to_disk_or_is_refused() {
     assert_eq!(stages.get_bool("usedDisk").ok(), Some(true));
 
     assert_eq!(server.server.spill.used_bytes(), 0);
+    assert_eq!(server.server.query_memory.held_bytes(), 0);
     let mut open = find;
     open.insert("$db", "test");
     let reply = client.command(&open).await;
     assert!(server.server.spill.used_bytes() > 64 << 20);
+    assert_ne!(server.server.query_memory.held_bytes(), 0);
     let cursor = reply.get_document("cursor").expect("a cursor");
     let killed = doc! { "killCursors": "c", "cursors": [cursor.get_i64("id").expect("open")] };
     assert_eq!(code(&mut client, killed).await, 0);

@@ -19,6 +19,7 @@ use crate::expression::{Expression, Value};
 use crate::key_encoding::{self, Direction};
 use crate::raw::DocumentWriter;
 use crate::sort::{SortSpec, Sorter};
+use crate::spill::{Room, Share, holding};
 use functions::Function;
 pub(super) use parse::parse;
 
@@ -34,6 +35,7 @@ struct Inner {
     /// Positions in `functions`.
     targets: Assignments<usize>,
     functions: Vec<Function>,
+    room: Room,
 }
 
 /// The documents of one partition with what the order needs of them.
@@ -49,21 +51,22 @@ impl RunStage for SetWindowFields {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let inner = Arc::clone(&self.inner);
         blocking(input, move |input| {
-            let partitions = inner.partitions(input)?;
+            let (partitions, share) = inner.partitions(input)?;
             let rows = partitions
                 .into_iter()
                 .map(move |partition| inner.output(partition));
-            Ok(rows.flat_map(|rows| match rows {
+            let rows = rows.flat_map(|rows| match rows {
                 Ok(rows) => rows,
                 Err(error) => vec![Err(error)],
-            }))
+            });
+            Ok(holding(share, rows))
         })
     }
 }
 
 impl Inner {
-    fn partitions(&self, input: DocumentStream) -> Result<Vec<Partition>, DocumentError> {
-        let mut sorter = Sorter::new(None);
+    fn partitions(&self, input: DocumentStream) -> Result<(Vec<Partition>, Share), DocumentError> {
+        let mut sorter = Sorter::within(None, self.room.share());
         for document in input {
             let document = document?;
             let mut partition = Vec::new();
@@ -87,7 +90,8 @@ impl Inner {
             sorter.push(whole, (partition, key, document), bytes)?;
         }
         let mut partitions: Vec<(Vec<u8>, Partition)> = Vec::new();
-        for (id, key, document) in sorter.finish() {
+        let (sorted, share) = sorter.finish_counted();
+        for (id, key, document) in sorted {
             if partitions.last().is_none_or(|(last, _)| *last != id) {
                 let partition = Partition {
                     documents: Vec::new(),
@@ -101,10 +105,8 @@ impl Inner {
             partition.keys.push(key);
             partition.documents.push(document);
         }
-        Ok(partitions
-            .into_iter()
-            .map(|(_, partition)| partition)
-            .collect())
+        let partitions = partitions.into_iter().map(|(_, partition)| partition);
+        Ok((partitions.collect(), share))
     }
 
     fn sort_value(&self, document: &RawDocumentBuf) -> RawBson {

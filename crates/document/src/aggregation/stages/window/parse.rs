@@ -57,6 +57,7 @@ pub(in crate::aggregation::stages) fn parse(
             sort,
             targets,
             functions,
+            room: context.room().clone(),
         }),
     })))
 }

@@ -37,6 +37,7 @@ use crate::lsm::view::{Memtables, View, Views};
 use crate::{OnFull, Slice, StorageFault};
 
 pub(crate) mod compaction;
+pub(crate) mod extent;
 pub(crate) mod garbage;
 pub(crate) mod maintenance;
 pub(crate) mod pace;

@@ -30,8 +30,10 @@ pub(crate) const DROP_NOTHING: Version = 1;
 const PATIENCE: usize = 2;
 /// From this many times the level-0 threshold on, compaction does not rest any more.
 const HURRY: usize = 3;
-/// Where processors are short, those who answer clients go first: should merging fall behind for it, writers are slowed down.
-pub(crate) const COMPACTION_NICENESS: i32 = 8;
+/// Where processors are short, those who answer clients go first, but not by much: its rests are what keeps merging out of
+/// their way, and when it falls behind, all reads cost more and writers are slowed down. At 8 it starved beside compilers, and
+/// writers with it.
+pub(crate) const COMPACTION_NICENESS: i32 = 2;
 /// What levels below the first may hold while everything is squeezed into the last one, as a share of the level above.
 const SQUEEZED_RATIO: f32 = 1.0 / 1024.0;
 
@@ -351,12 +353,15 @@ impl CompactionFilter for PacingFilter {
             let bytes = item.key().len() + item.value()?.len();
             let next = || engine().map_or(0, |engine| engine.tree.next_table_id());
             if let Some(rest) = pace.entry(bytes as u64, next) {
-                if let Some(engine) =
-                    engine().filter(|_| !self.gate.unpaced.load(Ordering::Relaxed))
-                {
-                    engine.maintenance.pace(rest.mul_f64(ease(&engine)));
-                }
-                pace.go_on();
+                let ease = match engine() {
+                    Some(engine) if !self.gate.unpaced.load(Ordering::Relaxed) => {
+                        let ease = ease(&engine);
+                        engine.maintenance.pace(rest.mul_f64(ease));
+                        ease
+                    }
+                    _ => 0.0,
+                };
+                pace.go_on(ease == 0.0);
             }
         }
         Ok(Verdict::Keep)

@@ -15,9 +15,10 @@ use crate::engine::Version;
 use crate::fault::FaultContext;
 use crate::integrity::{self, Listed};
 use crate::lsm::compaction::{COMPACTION_NICENESS, DROP_NOTHING, run_compactions};
+use crate::lsm::extent::Extent;
 use crate::lsm::garbage::Sampler;
 use crate::lsm::pace::Pace;
-use crate::lsm::view::{Retired, Sealed};
+use crate::lsm::view::{Flushed, Retired, Sealed};
 use crate::lsm::{MARKER_KEY, Shared, room};
 
 /// Pause after each MiB that is verified: 50 MiB/s at most.
@@ -313,9 +314,10 @@ fn run_flushes(shared: &Shared) {
     }
 }
 
-/// A memtable's tables, not in the list yet, and how many older values they supersede.
+/// A memtable's tables, not in the list yet, which keys they hold, and how many older values they supersede.
 struct Written {
     tables: Vec<lsm_tree::Table>,
+    extent: Arc<Extent>,
     superseded: u64,
 }
 
@@ -330,7 +332,7 @@ fn flush(
         Some(made) => made,
         None => write_tables(shared, sealed)?,
     };
-    let Written { tables, superseded } = &*written.insert(made);
+    let made = &*written.insert(made);
     let replaced = {
         // Until the view names them durable, too: a compaction that took them by the older durable version would drop
         // what readers between the two versions still see.
@@ -338,10 +340,15 @@ fn flush(
         shared.list_numbers.set(0);
         shared
             .tree
-            .register_tables(tables, None, None, &[], DROP_NOTHING)?;
-        shared.views.refresh(&shared.tree, Some(sealed))
+            .register_tables(&made.tables, None, None, &[], DROP_NOTHING)?;
+        let flushed = Flushed {
+            sealed,
+            tables: &made.tables,
+            extent: &made.extent,
+        };
+        shared.views.refresh(&shared.tree, Some(flushed))
     };
-    shared.garbage.lock().superseded(*superseded);
+    shared.garbage.lock().superseded(made.superseded);
     *written = None;
     retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
     Ok(())
@@ -352,17 +359,20 @@ fn write_tables(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<Written> {
     let oldest_reader = shared.maintenance.state.lock().oldest_reader;
     let mut pace = Pace::new(&shared.dir, shared.tree.next_table_id());
     let mut sampler = Sampler::default();
+    let mut extent = Extent::default();
     let tables = shared.views.current().tables.clone();
     let entries = NeededVersions::new(sealed.memtable.iter(), oldest_reader).map(|entry| {
         let key = &entry.key.user_key;
         let bytes = key.len() + entry.value.len();
         if let Some(rest) = pace.entry(bytes as u64, || shared.tree.next_table_id()) {
             // More memtables wait: they hold memory, and replay after a crash would take longer.
-            if shared.views.current().sealed.len() == 1 {
+            let in_a_hurry = shared.views.current().sealed.len() > 1;
+            if !in_a_hurry {
                 shared.maintenance.pace(rest / FLUSH_HURRY);
             }
-            pace.go_on();
+            pace.go_on(in_a_hurry);
         }
+        extent.push(key);
         if key[..] != MARKER_KEY {
             sampler.flushed(key, |key| tables.get(key, Version::MAX));
         }
@@ -375,7 +385,11 @@ fn write_tables(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<Written> {
     let superseded = sampler.superseded()?;
     let bytes: u64 = tables.iter().map(|table| table.metadata.file_size).sum();
     shared.maintenance.state.lock().done.flushed_bytes += bytes;
-    Ok(Written { tables, superseded })
+    Ok(Written {
+        tables,
+        extent: Arc::new(extent),
+        superseded,
+    })
 }
 
 /// Leaves out what no reader can see: all but the newest of a key's versions at or below the oldest reader.

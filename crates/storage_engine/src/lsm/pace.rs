@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Bytes of entries after which what was written is synced. The log's next sync may have to wait for one piece of each node
 /// on the disk.
 const PIECE_BYTES: u64 = 256 << 10;
+/// The same in a hurry: more time goes into work, less into syncs.
+const HURRIED_PIECE_BYTES: u64 = 1 << 20;
 /// How many times as long as it took the rest after a piece is.
 const REST_RATIO: u32 = 4;
 /// Longest rest after a piece, however long it took.
@@ -26,6 +28,7 @@ pub(crate) struct Pace {
     /// Those under way, with the length that was synced.
     under_way: BTreeMap<u64, Option<(File, u64)>>,
     bytes: u64,
+    piece_bytes: u64,
     piece_began: Instant,
 }
 
@@ -37,6 +40,7 @@ impl Pace {
             first,
             under_way: BTreeMap::new(),
             bytes: 0,
+            piece_bytes: PIECE_BYTES,
             piece_began: Instant::now(),
         }
     }
@@ -45,7 +49,7 @@ impl Pace {
     /// table; returns how long to rest then if there is no hurry.
     pub fn entry(&mut self, bytes: u64, next: impl FnOnce() -> u64) -> Option<Duration> {
         self.bytes += bytes;
-        if self.bytes < PIECE_BYTES {
+        if self.bytes < self.piece_bytes {
             return None;
         }
         self.bytes = 0;
@@ -53,8 +57,12 @@ impl Pace {
         Some((self.piece_began.elapsed() * REST_RATIO).min(REST_MAX))
     }
 
-    /// The next piece begins, after a rest or without one.
-    pub fn go_on(&mut self) {
+    /// The next piece begins, after a rest or, in a hurry, without one.
+    pub fn go_on(&mut self, in_a_hurry: bool) {
+        self.piece_bytes = match in_a_hurry {
+            true => HURRIED_PIECE_BYTES,
+            false => PIECE_BYTES,
+        };
         self.piece_began = Instant::now();
     }
 
@@ -106,5 +114,7 @@ mod tests {
         write(3, 20);
         assert!(pace.entry(PIECE_BYTES, || 4).is_some());
         assert_eq!(synced(&pace), [(2, None), (3, Some(20))]);
+        pace.go_on(true);
+        assert_eq!(pace.entry(PIECE_BYTES, || unreachable!()), None);
     }
 }

@@ -1,15 +1,16 @@
 //! What a read sees: the memtables and tables of one moment, immutable but for inserts into the active
 //! memtable, which carry versions that no reader names yet.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use lsm_tree::table::filter::standard_bloom::Builder as BloomHash;
-use lsm_tree::{AbstractTree, InternalValue, KvPair, Memtable, Slice, Table, Tree};
+use lsm_tree::{AbstractTree, InternalValue, KvPair, Memtable, Slice, Table, TableId, Tree};
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::Version;
+use crate::lsm::extent::Extent;
 
 /// Keys and values from either end.
 pub(crate) type TableIterator =
@@ -32,7 +33,8 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    fn of(tree: &Tree) -> Self {
+    /// With what is known of the tables of level 0 that were flushed since the start.
+    fn of(tree: &Tree, extents: &Extents) -> Self {
         let list = tree.get_version_history_lock().latest_version();
         let tables = tree.current_version();
         let level_0_runs = tables.l0().run_count();
@@ -41,9 +43,25 @@ impl Tables {
         let tombstones = tables.iter_tables().map(|it| it.tombstone_count()).sum();
         let pinned = |table: &Table| table.pinned_filter_size() + table.pinned_block_index_size();
         let memory_bytes = tables.iter_tables().map(|it| pinned(it) as u64).sum();
+        // Of its runs, the newest comes first, and the tables of one have no key in common.
+        let level_0: Vec<(Table, Option<Arc<Extent>>)> = tables
+            .l0()
+            .iter()
+            .flat_map(|run| run.iter())
+            .map(|table| (table.clone(), extents.of(table)))
+            .collect();
         let get = move |key: &[u8], below: u64| {
             let hash = BloomHash::get_hash(key);
-            for run in tables.iter_levels().flat_map(|level| level.iter()) {
+            for (table, extent) in &level_0 {
+                let may_contain = match extent {
+                    Some(extent) => extent.may_contain(key),
+                    None => table.metadata.key_range.contains_key(key),
+                };
+                if may_contain && let Some(found) = table.get(key, below, hash)? {
+                    return Ok(Some(found));
+                }
+            }
+            for run in tables.iter_levels().skip(1).flat_map(|level| level.iter()) {
                 if let Some(table) = run.get_for_key(key)
                     && let Some(found) = table.get(key, below, hash)?
                 {
@@ -93,6 +111,15 @@ pub(crate) struct Sealed {
     pub version: Version,
 }
 
+/// A memtable that the tree has as tables now.
+#[derive(Clone, Copy)]
+pub(crate) struct Flushed<'a> {
+    pub sealed: &'a Sealed,
+    pub tables: &'a [Table],
+    /// Of all keys of these tables.
+    pub extent: &'a Arc<Extent>,
+}
+
 /// Everything a read needs.
 #[derive(Clone)]
 pub(crate) struct View {
@@ -108,7 +135,7 @@ impl View {
         Self {
             active,
             sealed: Vec::new(),
-            tables: Tables::of(tree),
+            tables: Tables::of(tree, &Extents::default()),
             durable: None,
         }
     }
@@ -137,14 +164,36 @@ pub(crate) struct Views {
     current: RwLock<Arc<View>>,
     /// Held while tables are read from the tree and put into the view, so that an older list never
     /// replaces a newer one.
-    refresh: Mutex<()>,
+    refresh: Mutex<Extents>,
+}
+
+/// What is known of tables, by their numbers.
+#[derive(Default)]
+struct Extents(BTreeMap<TableId, Arc<Extent>>);
+
+impl Extents {
+    fn of(&self, table: &Table) -> Option<Arc<Extent>> {
+        self.0.get(&table.id()).map(Arc::clone)
+    }
+
+    /// Forgets tables that are merged into others.
+    fn keep_level_0(&mut self, tree: &Tree) {
+        let version = tree.current_version();
+        let level_0: BTreeSet<TableId> = version
+            .l0()
+            .iter()
+            .flat_map(|run| run.iter())
+            .map(Table::id)
+            .collect();
+        self.0.retain(|table, _| level_0.contains(table));
+    }
 }
 
 impl Views {
     pub fn new(view: View) -> Self {
         Self {
             current: RwLock::new(Arc::new(view)),
-            refresh: Mutex::new(()),
+            refresh: Mutex::default(),
         }
     }
 
@@ -171,9 +220,14 @@ impl Views {
 
     /// Takes the tree's tables into the view; `flushed` is the oldest sealed memtable, now among them. Returns
     /// the view that was replaced.
-    pub fn refresh(&self, tree: &Tree, flushed: Option<&Sealed>) -> Arc<View> {
-        let _refresh = self.refresh.lock();
-        let tables = Tables::of(tree);
+    pub fn refresh(&self, tree: &Tree, flushed: Option<Flushed<'_>>) -> Arc<View> {
+        let mut extents = self.refresh.lock();
+        if let Some(Flushed { tables, extent, .. }) = flushed {
+            let known = tables.iter().map(|table| (table.id(), Arc::clone(extent)));
+            extents.0.extend(known);
+        }
+        let tables = Tables::of(tree, &extents);
+        extents.keep_level_0(tree);
         let mut current = self.current.write();
         let mut next = View {
             tables,
@@ -183,10 +237,10 @@ impl Views {
             let oldest = next.sealed.pop().expect("only a flush takes memtables out");
             assert_eq!(
                 oldest.memtable.id(),
-                flushed.memtable.id(),
+                flushed.sealed.memtable.id(),
                 "flushed in order"
             );
-            next.durable = Some(flushed.version);
+            next.durable = Some(flushed.sealed.version);
         }
         std::mem::replace(&mut *current, Arc::new(next))
     }

@@ -17,6 +17,7 @@ mod mongo;
 mod paced;
 mod report;
 mod restart;
+mod slow_spells;
 mod soak;
 mod statistics;
 mod workload;

@@ -26,6 +26,7 @@ use crate::cluster::{self, ClusterError};
 use crate::load::{self, Connector, Ids, LoadError, Shape, Values};
 use crate::mongo::{self, Connections, Kind, Mixed, MixedClient, Operation};
 
+use crate::slow_spells::{SlowSpells, Watch};
 use samples::{Sample, Seconds};
 
 /// BSON of one document: `_id` and 256 bytes.
@@ -98,6 +99,7 @@ pub(crate) enum SoakError {
 struct Outcome {
     seconds: Seconds,
     samples: Vec<Sample>,
+    slow: SlowSpells,
 }
 
 /// Measures, prints, and says whether the goals are reached (or were not asked for).
@@ -138,6 +140,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
             stop.store(true, Ordering::Release);
             outcome
         });
+        let watch = Watch::start();
         let mut samples = Vec::new();
         while !stop.load(Ordering::Acquire) {
             let live_bytes = set.documents() * DOCUMENT_BYTES;
@@ -145,7 +148,12 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
             thread::sleep(SAMPLE_PERIOD);
         }
         let seconds = load.join().unwrap_or(Err(LoadError::ThreadLost))?;
-        Ok::<_, SoakError>(Outcome { seconds, samples })
+        let slow = watch.spells();
+        Ok::<_, SoakError>(Outcome {
+            seconds,
+            samples,
+            slow,
+        })
     })?;
     drop(cluster);
     std::fs::remove_dir_all(&directory).map_err(file(&directory))?;

@@ -8,6 +8,8 @@ use hdrhistogram::Histogram;
 use crate::cluster::Cluster;
 
 const LATENCY_US_MAX: u64 = 600_000_000;
+/// What 999 of 1,000 writes are to take at most.
+pub(super) const LATE: Duration = Duration::from_millis(25);
 
 /// One second of writes, by when they were acknowledged.
 pub(super) struct Second {
@@ -20,6 +22,8 @@ pub(super) struct Seconds {
     last_acknowledged: Instant,
     pub seconds: Vec<Second>,
     pub total_us: Histogram<u64>,
+    /// Writes that took longer than the goal, from when they were due until they were acknowledged.
+    pub late: Vec<(Instant, Instant)>,
     /// The longest time in which no write was acknowledged, and when it began.
     pub longest_pause: (Duration, Duration),
 }
@@ -36,6 +40,7 @@ impl Seconds {
             last_acknowledged: begin,
             seconds: Vec::new(),
             total_us: histogram(),
+            late: Vec::new(),
             longest_pause: (Duration::ZERO, Duration::ZERO),
         }
     }
@@ -57,6 +62,9 @@ impl Seconds {
         let latency = latency.clamp(1, LATENCY_US_MAX);
         self.seconds[second].latency_us.saturating_record(latency);
         self.total_us.saturating_record(latency);
+        if now - from > LATE {
+            self.late.push((from, now));
+        }
     }
 }
 

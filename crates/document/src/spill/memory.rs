@@ -109,9 +109,8 @@ impl Drop for Share {
 
 /// The same items; what is `held` is given back with the iterator.
 pub(crate) fn holding<H, I: Iterator>(held: H, items: I) -> impl Iterator<Item = I::Item> {
-    items.map(move |item| {
+    items.inspect(move |_| {
         let _held = &held;
-        item
     })
 }
 

@@ -233,6 +233,18 @@ fn case_about(focus: Focus) -> impl Strategy<Value = Case> {
             2 => partial_filter(focus).prop_map(|filter| doc! { "partialFilterExpression": filter }),
         ],
     );
+    // Of some, one field is hashed.
+    let index = (index, prop::option::weighted(0.15, 0..3usize)).prop_map(
+        |((mut key, options), hashed): ((Document, Document), Option<usize>)| {
+            let fields = key.len();
+            if let Some(position) = hashed
+                && let Some((_, direction)) = key.iter_mut().nth(position % fields)
+            {
+                *direction = Bson::from("hashed");
+            }
+            (key, options)
+        },
+    );
     let skip = prop_oneof![3 => Just(0), 1 => 0..5u64];
     let find = (
         filter(focus),

@@ -10,7 +10,8 @@ use document::key_encoding::Direction;
 use document::path::Path;
 
 use super::{
-    CollectionEntry, IndexEntry, IndexState, Namespace, PartialFilter, collation, expiry, partial,
+    CollectionEntry, IndexEntry, IndexKind, IndexState, Namespace, PartialFilter, collation,
+    expiry, kind, partial,
 };
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
@@ -36,10 +37,16 @@ const UNSUPPORTED: &[&str] = &[
 /// the members that applied it when it was new, and is refused for ever.
 const OF_FORMAT_2: &[&str] = &[collation::OPTION, expiry::OPTION, partial::OPTION];
 
-/// Whether `spec` asks for what members of the first command format refuse.
-pub(crate) fn needs_format_2(spec: &RawDocument) -> bool {
+/// The oldest command format whose members do not refuse what `spec` asks for.
+pub(crate) fn format_of(spec: &RawDocument) -> u8 {
     let mut names = spec.iter().flatten().map(|(name, _)| name);
-    names.any(|name| OF_FORMAT_2.contains(&name.as_str()))
+    if kind::is_of_format_3(spec) {
+        3
+    } else if names.any(|name| OF_FORMAT_2.contains(&name.as_str())) {
+        2
+    } else {
+        1
+    }
 }
 
 /// A parsed specification.
@@ -48,6 +55,7 @@ pub(crate) struct IndexRequest {
     pub(crate) name: String,
     pub(crate) key: RawDocumentBuf,
     pub(crate) fields: Vec<(Path, Direction)>,
+    pub(crate) kind: IndexKind,
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
     pub(crate) partial: Option<PartialFilter>,
@@ -118,7 +126,9 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         }
     }
     let key = key.ok_or_else(|| missing("key", spec))?;
+    let kind = IndexKind::parse(&key)?;
     let fields = parse_fields(&key)?;
+    kind.check_options(unique, expire_after_seconds.is_some())?;
     let name = name.ok_or_else(|| missing("name", spec))?;
     if name.is_empty() || name.contains('\0') {
         return Err(cannot_create(
@@ -135,6 +145,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         name,
         key,
         fields,
+        kind,
         unique,
         sparse,
         partial,
@@ -218,6 +229,7 @@ fn direction(name: &str, value: RawBsonRef<'_>) -> Result<Direction, CommandErro
         RawBsonRef::Int32(number) => f64::from(number),
         RawBsonRef::Int64(number) => number as f64,
         RawBsonRef::Double(number) => number,
+        RawBsonRef::String(kind::HASHED) => return Ok(Direction::Ascending),
         RawBsonRef::String(kind) => {
             return Err(CommandError::NotSupported {
                 what: format!("an index of type '{kind}'"),
@@ -247,6 +259,7 @@ impl IndexRequest {
             name: "_id_".to_owned(),
             key,
             fields: vec![(Path::parse("_id"), Direction::Ascending)],
+            kind: IndexKind::Ordered,
             unique: true,
             sparse: false,
             partial: None,
@@ -260,7 +273,8 @@ impl IndexRequest {
 
     /// Whether this asks for `_id_`, under whatever name.
     pub(crate) fn is_id(&self) -> bool {
-        matches!(&self.fields[..], [(path, Direction::Ascending)] if path.as_str() == "_id")
+        self.kind.is_ordered()
+            && matches!(&self.fields[..], [(path, Direction::Ascending)] if path.as_str() == "_id")
     }
 
     /// What `listIndexes` shows.
@@ -301,6 +315,7 @@ impl IndexRequest {
             name: self.name,
             key: self.key,
             fields: self.fields,
+            kind: self.kind,
             unique: self.unique,
             sparse: self.sparse,
             partial: self.partial,
@@ -343,7 +358,7 @@ impl IndexRequest {
             if index.is_id() {
                 continue;
             }
-            let same_key = index.fields == self.fields;
+            let same_key = index.fields == self.fields && index.kind == self.kind;
             let same_options = index.unique == self.unique
                 && index.sparse == self.sparse
                 && index.partial == self.partial

@@ -16,6 +16,7 @@ use document::key_encoding::Direction;
 use document::sort::SortSpec;
 
 use super::bounds;
+use super::index_kind;
 use super::key_check::KeyCheck;
 use super::planner::{Access, IndexScan, UnionScan};
 use super::request::ScanDirection;
@@ -126,7 +127,8 @@ impl Candidate {
             .iter()
             .filter(|bounds| conjunction.suits(bounds, index))
             .collect();
-        let bounds = field_bounds(index, &suitable);
+        let mut bounds = field_bounds(index, &suitable);
+        index_kind::adapt(index, &mut bounds);
         let sort = sort.filter(|_| index.collation.as_ref() == conjunction.collation);
         let mut scan = index_scan(collection, index, bounds);
         let used = &scan.bounds[..scan.seeking_fields];
@@ -152,10 +154,7 @@ impl Candidate {
         }
         let on_index = |conjunct: &PathBounds<'_>| {
             conjunct.exact
-                && index
-                    .fields
-                    .iter()
-                    .any(|(field, _)| field.as_str() == conjunct.path)
+                && index_kind::value_fields(index).any(|(_, field)| field == conjunct.path)
         };
         Candidate {
             unique_key: index.unique && point_fields == index.fields.len(),
@@ -337,7 +336,8 @@ fn index_order(
             next += 1;
         }
         let (field, direction_of_field) = index.fields.get(next)?;
-        if field.as_str() != wanted.path || index.multikey {
+        let is_hashed = index_kind::is_hashed(index, next);
+        if field.as_str() != wanted.path || index.multikey || is_hashed {
             return None;
         }
         let needed = if *direction_of_field == wanted.direction {

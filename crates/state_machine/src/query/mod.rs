@@ -17,6 +17,7 @@ mod distinct;
 mod entries;
 mod explain;
 mod find;
+mod index_kind;
 mod interrupt;
 mod key_check;
 mod key_limits;

@@ -152,7 +152,7 @@ const REGISTRY: &[(&str, Entry)] = &[
     ("$toDate", Exactly(1, Values(convert::to_date))),
     ("$toDecimal", Exactly(1, Values(convert::to_decimal))),
     ("$toDouble", Exactly(1, Values(convert::to_double))),
-    ("$toHashedIndexKey", Refused("there are no hashed indexes yet")),
+    ("$toHashedIndexKey", Exactly(1, Values(convert::to_hashed_index_key))),
     ("$toInt", Exactly(1, Values(convert::to_int))),
     ("$toLong", Exactly(1, Values(convert::to_long))),
     ("$toLower", Exactly(1, Values(string::to_lower))),

@@ -1,0 +1,96 @@
+//! The kinds of indexes: what an index holds of the values of its fields, and which options go with that.
+
+use bson::{RawBsonRef, RawDocument};
+use document::DocumentError;
+
+use super::spec::{cannot_create, describe};
+use crate::CommandError;
+
+/// What an index holds of the values of its fields.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum IndexKind {
+    /// The values, in their order.
+    #[default]
+    Ordered,
+    /// A hash of the value of one field, the values of the others. Finds equal values; holds no arrays.
+    Hashed {
+        /// Which field.
+        field: usize,
+    },
+}
+
+/// What stands in a key pattern for a hashed field.
+pub(super) const HASHED: &str = "hashed";
+
+/// Whether a specification asks for a kind that members of the second command format refuse.
+pub(super) fn is_of_format_3(spec: &RawDocument) -> bool {
+    let key = spec.get_document("key").ok();
+    let mut fields = key.into_iter().flatten().flatten();
+    fields.any(|(_, kind)| kind == RawBsonRef::String(HASHED))
+}
+
+impl IndexKind {
+    /// The kind that a key pattern asks for.
+    pub(super) fn parse(key: &RawDocument) -> Result<IndexKind, CommandError> {
+        let kinds = key.iter().flatten().map(|(_, kind)| kind);
+        let hashed = kinds
+            .enumerate()
+            .filter(|(_, kind)| *kind == RawBsonRef::String(HASHED));
+        let hashed: Vec<usize> = hashed.map(|(field, _)| field).collect();
+        match hashed[..] {
+            [] => Ok(IndexKind::Ordered),
+            [field] => Ok(IndexKind::Hashed { field }),
+            _ => Err(DocumentError::location(
+                31303,
+                format!(
+                    "A maximum of one index field is allowed to be hashed but found {} for 'key' {}",
+                    hashed.len(),
+                    describe(key)
+                ),
+            )
+            .into()),
+        }
+    }
+
+    /// Whether its entries hold the values of documents and nothing else, each field's in order.
+    pub(crate) fn is_ordered(&self) -> bool {
+        *self == IndexKind::Ordered
+    }
+
+    /// The name MongoDB has for it.
+    fn name(&self) -> &'static str {
+        match self {
+            IndexKind::Ordered => "",
+            IndexKind::Hashed { .. } => HASHED,
+        }
+    }
+
+    /// Refuses options that this kind cannot have.
+    pub(super) fn check_options(&self, unique: bool, expires: bool) -> Result<(), CommandError> {
+        if self.is_ordered() {
+            return Ok(());
+        }
+        if unique {
+            return Err(match self {
+                IndexKind::Hashed { .. } => DocumentError::location(
+                    16764,
+                    "Currently hashed indexes cannot guarantee uniqueness. Use a regular index.",
+                )
+                .into(),
+                _ => cannot_create(format!(
+                    "Index type '{}' does not support the unique option",
+                    self.name()
+                )),
+            });
+        }
+        if expires {
+            return Err(cannot_create(self.cannot_expire()));
+        }
+        Ok(())
+    }
+
+    /// Why its documents cannot expire.
+    pub(crate) fn cannot_expire(&self) -> String {
+        format!("Index type '{}' cannot be a TTL index", self.name())
+    }
+}

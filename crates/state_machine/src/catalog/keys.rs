@@ -18,12 +18,18 @@ impl IndexEntry {
         if self.partial.as_ref().is_some_and(left_out) {
             return Ok((Vec::new(), false));
         }
-        match self.kind {
+        match &self.kind {
             IndexKind::Ordered => {
                 let collation = self.collation.as_ref();
                 index_keys_in(document, &self.fields, self.sparse, collation)
             }
-            IndexKind::Hashed { field } => self.keys_with_hash(document, field),
+            IndexKind::Hashed { field } => self.keys_with_hash(document, *field),
+            IndexKind::Wildcard(wildcard) => {
+                Ok(wildcard.keys(document, self.fields[0].1, self.collation.as_ref()))
+            }
+            IndexKind::WildcardPath { .. } => {
+                unreachable!("a view of an index for a plan; documents are indexed by the whole")
+            }
         }
     }
 

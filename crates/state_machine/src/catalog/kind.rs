@@ -4,6 +4,7 @@ use bson::{RawBsonRef, RawDocument};
 use document::DocumentError;
 
 use super::spec::{cannot_create, describe};
+use super::wildcard::{self, Wildcard};
 use crate::CommandError;
 
 /// What an index holds of the values of its fields.
@@ -12,6 +13,13 @@ pub enum IndexKind {
     /// The values, in their order.
     #[default]
     Ordered,
+    /// Under every path of which it has values: the path and each value at it.
+    Wildcard(Wildcard),
+    /// A wildcard index as plans see it for one path. Not in the catalog.
+    WildcardPath {
+        /// Which path: what all entries of concern begin with.
+        path: String,
+    },
     /// A hash of the value of one field, the values of the others. Finds equal values; holds no arrays.
     Hashed {
         /// Which field.
@@ -26,12 +34,22 @@ pub(super) const HASHED: &str = "hashed";
 pub(super) fn is_of_format_3(spec: &RawDocument) -> bool {
     let key = spec.get_document("key").ok();
     let mut fields = key.into_iter().flatten().flatten();
-    fields.any(|(_, kind)| kind == RawBsonRef::String(HASHED))
+    fields.any(|(name, kind)| {
+        kind == RawBsonRef::String(HASHED) || wildcard::is_wildcard(name.as_str())
+    }) || matches!(spec.get(wildcard::PROJECTION), Ok(Some(_)))
 }
 
 impl IndexKind {
-    /// The kind that a key pattern asks for.
-    pub(super) fn parse(key: &RawDocument) -> Result<IndexKind, CommandError> {
+    /// The kind that a specification with this key pattern asks for.
+    pub(super) fn parse(
+        key: &RawDocument,
+        specification: &RawDocument,
+    ) -> Result<IndexKind, CommandError> {
+        let projection = specification.get(wildcard::PROJECTION);
+        let projection = projection.map_err(DocumentError::from)?;
+        if let Some(wildcard) = Wildcard::parse(key, projection)? {
+            return Ok(IndexKind::Wildcard(wildcard));
+        }
         let kinds = key.iter().flatten().map(|(_, kind)| kind);
         let hashed = kinds
             .enumerate()
@@ -61,6 +79,7 @@ impl IndexKind {
     fn name(&self) -> &'static str {
         match self {
             IndexKind::Ordered => "",
+            IndexKind::Wildcard(_) | IndexKind::WildcardPath { .. } => "wildcard",
             IndexKind::Hashed { .. } => HASHED,
         }
     }

@@ -19,6 +19,7 @@ mod spec;
 mod tests;
 mod usage;
 mod views;
+mod wildcard;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +37,7 @@ pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Val
 pub use partial::PartialFilter;
 pub use spec::describe;
 pub use usage::IndexUsage;
+pub use wildcard::Wildcard;
 
 pub(crate) use change::new_collection;
 pub(crate) use counters::{CountersCell, CountsChange};

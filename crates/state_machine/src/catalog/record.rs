@@ -110,9 +110,9 @@ fn decode_index(input: &mut Input<'_>) -> Result<IndexEntry, DecodeError> {
     let name = input.str("index name")?.to_owned();
     let key = input.document("index key")?.to_owned();
     let damaged = |_| DecodeError::Damaged("index key");
-    let kind = IndexKind::parse(&key).map_err(damaged)?;
     let fields = parse_fields(&key).map_err(damaged)?;
     let spec = input.document("index specification")?.to_owned();
+    let kind = IndexKind::parse(&key, &spec).map_err(damaged)?;
     let collation = collation::of_specification(&spec)?;
     Ok(IndexEntry {
         id,

@@ -11,7 +11,7 @@ use document::path::Path;
 
 use super::{
     CollectionEntry, IndexEntry, IndexKind, IndexState, Namespace, PartialFilter, collation,
-    expiry, kind, partial,
+    expiry, kind, partial, wildcard,
 };
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
@@ -19,7 +19,6 @@ use crate::limits::INDEX_FIELDS_MAX;
 /// Options MongoDB knows and this version does not serve: refused by name, never ignored.
 const UNSUPPORTED: &[&str] = &[
     "storageEngine",
-    "wildcardProjection",
     "weights",
     "default_language",
     "language_override",
@@ -56,6 +55,8 @@ pub(crate) struct IndexRequest {
     pub(crate) key: RawDocumentBuf,
     pub(crate) fields: Vec<(Path, Direction)>,
     pub(crate) kind: IndexKind,
+    /// As given.
+    pub(crate) wildcard_projection: Option<RawDocumentBuf>,
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
     pub(crate) partial: Option<PartialFilter>,
@@ -86,6 +87,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     let mut background = None;
     let mut expire_after_seconds = None;
     let mut partial = None;
+    let mut wildcard_projection = None;
     let (mut collation, mut collation_given) = (None, false);
     for element in spec {
         let (field, value) = element.map_err(document::DocumentError::from)?;
@@ -100,6 +102,10 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             (collation::OPTION, value) => {
                 collation = collation::parse(value)?;
                 collation_given = true;
+            }
+            // Understood together with the key.
+            (wildcard::PROJECTION, value) => {
+                wildcard_projection = value.as_document().map(ToOwned::to_owned);
             }
             (partial::OPTION, value) => partial = Some(PartialFilter::parse(value)?),
             // The version is ours to choose; dropDups and ns are MongoDB's past.
@@ -126,7 +132,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         }
     }
     let key = key.ok_or_else(|| missing("key", spec))?;
-    let kind = IndexKind::parse(&key)?;
+    let kind = IndexKind::parse(&key, spec)?;
     let fields = parse_fields(&key)?;
     kind.check_options(unique, expire_after_seconds.is_some())?;
     let name = name.ok_or_else(|| missing("name", spec))?;
@@ -146,6 +152,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         key,
         fields,
         kind,
+        wildcard_projection,
         unique,
         sparse,
         partial,
@@ -193,12 +200,11 @@ pub(super) fn parse_fields(key: &RawDocument) -> Result<Vec<(Path, Direction)>, 
     for element in key {
         let (name, value) = element.map_err(document::DocumentError::from)?;
         let name = name.as_str();
-        if name.split('.').any(|part| part == "$**") {
-            return Err(CommandError::NotSupported {
-                what: "a wildcard index".to_owned(),
-            });
-        }
-        if name
+        let path = match wildcard::is_wildcard(name) {
+            true => name.strip_suffix(".$**").unwrap_or("all"),
+            false => name,
+        };
+        if path
             .split('.')
             .any(|part| part.is_empty() || part.starts_with('$'))
         {
@@ -260,6 +266,7 @@ impl IndexRequest {
             key,
             fields: vec![(Path::parse("_id"), Direction::Ascending)],
             kind: IndexKind::Ordered,
+            wildcard_projection: None,
             unique: true,
             sparse: false,
             partial: None,
@@ -291,6 +298,9 @@ impl IndexRequest {
         }
         if self.hidden {
             spec.append(cstr!("hidden"), true);
+        }
+        if let Some(projection) = &self.wildcard_projection {
+            spec.append(cstr!("wildcardProjection"), &**projection);
         }
         if let Some(partial) = &self.partial {
             spec.append(cstr!("partialFilterExpression"), partial.document());

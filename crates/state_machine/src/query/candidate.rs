@@ -65,7 +65,7 @@ impl<'a> Conjunction<'a> {
     }
 
     /// Whether an index knows where these bounds lie: strings stand in it by its own collation.
-    fn suits(&self, bounds: &PathBounds<'_>, index: &IndexEntry) -> bool {
+    pub fn suits(&self, bounds: &PathBounds<'_>, index: &IndexEntry) -> bool {
         let end_has_strings = |end: &Bound<RawBson>| match end {
             Bound::Unbounded => false,
             Bound::Included(value) | Bound::Excluded(value) => {
@@ -125,7 +125,7 @@ impl Candidate {
         let suitable: Vec<&PathBounds<'_>> = conjunction
             .bounds
             .iter()
-            .filter(|bounds| conjunction.suits(bounds, index))
+            .filter(|bounds| conjunction.suits(bounds, index) && index_kind::holds(index, bounds))
             .collect();
         let mut bounds = field_bounds(index, &suitable);
         index_kind::adapt(index, &mut bounds);
@@ -156,6 +156,8 @@ impl Candidate {
             conjunct.exact
                 && index_kind::value_fields(index).any(|(_, field)| field == conjunct.path)
         };
+        // What is the same in all entries does not make the search any shorter.
+        let given = index_kind::given_fields(index);
         Candidate {
             unique_key: index.unique && point_fields == index.fields.len(),
             leaves_out: index.sparse && conjunction.needs(index.fields[0].0.as_str()),
@@ -164,8 +166,8 @@ impl Candidate {
                 && suitable.len() == conjunction.bounds.len()
                 && conjunction.bounds.iter().all(on_index),
             scan,
-            point_fields,
-            single_point_fields,
+            point_fields: point_fields - given,
+            single_point_fields: single_point_fields - given,
             has_range,
             gives_order: order.is_some() && sort.is_some_and(|sort| !sort.is_empty()),
             exploded,

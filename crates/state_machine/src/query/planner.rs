@@ -17,6 +17,7 @@ use document::{Collation, DocumentError, order};
 
 use super::bounds::KeyRange;
 use super::candidate::{self, Candidate, Conjunction};
+use super::index_kind;
 use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
@@ -109,7 +110,8 @@ pub(super) fn choose(
     match wanted.hint {
         Some(Hint::Natural(direction)) => return Ok(collection_scan(wanted, *direction)),
         Some(hint) => {
-            let index = hinted_index(collection, hint)?;
+            let forms = index_kind::forms(hinted_index(collection, hint)?, &conjunction);
+            let index = forms.first().ok_or_else(index_kind::no_plan)?;
             let candidate = Candidate::new(collection, index, &conjunction, wanted.sort);
             return Ok(plan_of(candidate, &conjunction, wanted));
         }
@@ -182,9 +184,8 @@ fn candidates(
     conjunction: &Conjunction<'_>,
     wanted: &Wanted<'_>,
 ) -> Vec<Candidate> {
-    collection
-        .ready_indexes()
-        .filter(|index| !index.hidden)
+    index_kind::usable(collection, conjunction)
+        .iter()
         .map(|index| Candidate::new(collection, index, conjunction, wanted.sort))
         .filter(Candidate::is_eligible)
         .collect()

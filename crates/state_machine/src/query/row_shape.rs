@@ -63,6 +63,10 @@ impl KeyOf {
                 let (tuples, _) = index_tuples(document, &paths)?;
                 let first = tuples.into_iter().next().unwrap_or_default();
                 for (position, (path, value)) in paths.into_iter().zip(first).enumerate() {
+                    if let Some(path) = index_kind::given_path(index, position) {
+                        append(&mut key, "$_path", RawBsonRef::String(path));
+                        continue;
+                    }
                     let held = match index_kind::is_hashed(index, position) {
                         true => RawBsonRef::Int64(hashing::hash(value)),
                         false => value,

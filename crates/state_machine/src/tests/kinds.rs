@@ -111,3 +111,46 @@ fn a_build_of_a_hashed_index_fails_at_an_array() {
     assert_eq!(code(&error), Some(16766));
     host.check();
 }
+
+#[test]
+fn a_wildcard_index_follows_every_path_and_is_told_by_its_key() {
+    let mut host = Host::new();
+    let wildcard = create_index(doc! { "$**": 1 }, "w", doc! {});
+    check_format(&mut host, &wildcard);
+    let projection = doc! { "wildcardProjection": { "b": 0 } };
+    check_format(
+        &mut host,
+        &create_index(doc! { "a": 1 }, "p", projection.clone()),
+    );
+    host.one(insert(
+        doc! { "_id": 1, "a": [{ "b": 1 }, { "b": [2, 3] }], "c": {} },
+    ));
+    host.apply(&wildcard);
+    host.apply(&create_index(doc! { "$**": -1 }, "but_b", projection));
+    while let Some(step) = host.machine.reader().background_command() {
+        host.apply(&step);
+    }
+    assert_eq!(record_version(&host), 3);
+    host.check();
+    host.one(insert(doc! { "_id": 2, "a": { "b": { "c": "deep" } } }));
+    host.one(update(
+        doc! {},
+        doc! { "$set": { "a": 1 }, "$unset": { "c": 1 } },
+        vec![id(1)],
+    ));
+    host.check();
+    assert!(matches!(
+        host.refused(&expire("w")),
+        CommandError::InvalidOptions { .. }
+    ));
+    for options in [doc! { "unique": true }, doc! { "expireAfterSeconds": 5 }] {
+        let refused = host.refused(&create_index(doc! { "x.$**": 1 }, "x", options));
+        assert!(
+            matches!(refused, CommandError::CannotCreateIndex { .. }),
+            "{refused:?}"
+        );
+    }
+    host.rotate();
+    let reopened = Host::on(host.durable_copy());
+    reopened.check();
+}

@@ -29,6 +29,7 @@ pub mod sort;
 pub mod spill;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod update;
 pub mod validate;
 

@@ -27,6 +27,7 @@ impl IndexEntry {
             IndexKind::Wildcard(wildcard) => {
                 Ok(wildcard.keys(document, self.fields[0].1, self.collation.as_ref()))
             }
+            IndexKind::Text(text) => text.keys(self, document),
             IndexKind::WildcardPath { .. } => {
                 unreachable!("a view of an index for a plan; documents are indexed by the whole")
             }

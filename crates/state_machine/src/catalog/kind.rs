@@ -1,9 +1,12 @@
 //! The kinds of indexes: what an index holds of the values of its fields, and which options go with that.
 
+use std::sync::Arc;
+
 use bson::{RawBsonRef, RawDocument};
 use document::DocumentError;
 
 use super::spec::{cannot_create, describe};
+use super::text::{self, TextIndex};
 use super::wildcard::{self, Wildcard};
 use crate::CommandError;
 
@@ -20,6 +23,8 @@ pub enum IndexKind {
         /// Which path: what all entries of concern begin with.
         path: String,
     },
+    /// The terms of its text fields, between the values of the others.
+    Text(Arc<TextIndex>),
     /// A hash of the value of one field, the values of the others. Finds equal values; holds no arrays.
     Hashed {
         /// Which field.
@@ -32,6 +37,9 @@ pub(super) const HASHED: &str = "hashed";
 
 /// Whether a specification asks for a kind that members of the second command format refuse.
 pub(super) fn is_of_format_3(spec: &RawDocument) -> bool {
+    if text::is_asked_for(spec) {
+        return true;
+    }
     let key = spec.get_document("key").ok();
     let mut fields = key.into_iter().flatten().flatten();
     fields.any(|(name, kind)| {
@@ -45,6 +53,9 @@ impl IndexKind {
         key: &RawDocument,
         specification: &RawDocument,
     ) -> Result<IndexKind, CommandError> {
+        if let Some(text) = TextIndex::parse(key, specification)? {
+            return Ok(IndexKind::Text(Arc::new(text)));
+        }
         let projection = specification.get(wildcard::PROJECTION);
         let projection = projection.map_err(DocumentError::from)?;
         if let Some(wildcard) = Wildcard::parse(key, projection)? {
@@ -81,6 +92,7 @@ impl IndexKind {
             IndexKind::Ordered => "",
             IndexKind::Wildcard(_) | IndexKind::WildcardPath { .. } => "wildcard",
             IndexKind::Hashed { .. } => HASHED,
+            IndexKind::Text(_) => text::TEXT,
         }
     }
 

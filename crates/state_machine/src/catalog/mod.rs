@@ -17,6 +17,7 @@ mod record;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod text;
 mod usage;
 mod views;
 mod wildcard;
@@ -36,6 +37,7 @@ pub use names::{validate_database_name, validate_namespace};
 pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
 pub use partial::PartialFilter;
 pub use spec::describe;
+pub use text::TextIndex;
 pub use usage::IndexUsage;
 pub use wildcard::Wildcard;
 

@@ -11,7 +11,7 @@ use document::path::Path;
 
 use super::{
     CollectionEntry, IndexEntry, IndexKind, IndexState, Namespace, PartialFilter, collation,
-    expiry, kind, partial, wildcard,
+    expiry, kind, partial, text, wildcard,
 };
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
@@ -19,10 +19,6 @@ use crate::limits::INDEX_FIELDS_MAX;
 /// Options MongoDB knows and this version does not serve: refused by name, never ignored.
 const UNSUPPORTED: &[&str] = &[
     "storageEngine",
-    "weights",
-    "default_language",
-    "language_override",
-    "textIndexVersion",
     "2dsphereIndexVersion",
     "bits",
     "min",
@@ -104,6 +100,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
                 collation_given = true;
             }
             // Understood together with the key.
+            (option, _) if text::OPTIONS.contains(&option) => {}
             (wildcard::PROJECTION, value) => {
                 wildcard_projection = value.as_document().map(ToOwned::to_owned);
             }
@@ -133,6 +130,10 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     }
     let key = key.ok_or_else(|| missing("key", spec))?;
     let kind = IndexKind::parse(&key, spec)?;
+    let key = match &kind {
+        IndexKind::Text(text) => text.key().to_owned(),
+        _ => key,
+    };
     let fields = parse_fields(&key)?;
     kind.check_options(unique, expire_after_seconds.is_some())?;
     let name = name.ok_or_else(|| missing("name", spec))?;
@@ -197,9 +198,15 @@ fn truth(value: RawBsonRef<'_>, option: &str) -> Result<bool, CommandError> {
 
 pub(super) fn parse_fields(key: &RawDocument) -> Result<Vec<(Path, Direction)>, CommandError> {
     let mut fields: Vec<(Path, Direction)> = Vec::new();
+    let mut has_terms = false;
     for element in key {
         let (name, value) = element.map_err(document::DocumentError::from)?;
         let name = name.as_str();
+        if let Some(terms) = text::stands_for(name, value, has_terms) {
+            has_terms = true;
+            fields.extend(terms.map(|terms| (Path::parse(terms), Direction::Ascending)));
+            continue;
+        }
         let path = match wildcard::is_wildcard(name) {
             true => name.strip_suffix(".$**").unwrap_or("all"),
             false => name,
@@ -302,6 +309,11 @@ impl IndexRequest {
         if let Some(projection) = &self.wildcard_projection {
             spec.append(cstr!("wildcardProjection"), &**projection);
         }
+        if let IndexKind::Text(text) = &self.kind {
+            for (name, value) in text.options().iter().flatten() {
+                spec.append(CString::from(name), value);
+            }
+        }
         if let Some(partial) = &self.partial {
             spec.append(cstr!("partialFilterExpression"), partial.document());
         }
@@ -346,6 +358,13 @@ impl IndexRequest {
         if !self.collation_given && !self.is_id() {
             self.collation = collection.collation.clone();
         }
+        if let (IndexKind::Text(_), Some(collation)) = (&self.kind, &self.collation) {
+            return Err(cannot_create(format!(
+                "Index type 'text' does not support collation: {}; {{locale: \"simple\"}} has to be given in a \
+                 collection that has one",
+                describe(collation.document())
+            )));
+        }
         let collation = self.collation.as_ref();
         let partial = self.partial.take();
         self.partial = partial
@@ -368,8 +387,14 @@ impl IndexRequest {
             if index.is_id() {
                 continue;
             }
-            let same_key = index.fields == self.fields && index.kind == self.kind;
-            let same_options = index.unique == self.unique
+            let both_text = matches!(
+                (&index.kind, &self.kind),
+                (IndexKind::Text(_), IndexKind::Text(_))
+            );
+            let same_kind = index.kind == self.kind;
+            let same_key = index.fields == self.fields && (same_kind || both_text);
+            let same_options = same_kind
+                && index.unique == self.unique
                 && index.sparse == self.sparse
                 && index.partial == self.partial
                 && index.collation == self.collation;
@@ -411,6 +436,7 @@ impl IndexRequest {
                 (false, true, false) | (false, false, _) => {}
             }
         }
+        text::check_only_one(self, collection, &self.spec())?;
         Ok(Standing::New)
     }
 

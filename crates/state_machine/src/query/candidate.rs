@@ -129,7 +129,8 @@ impl Candidate {
             .collect();
         let mut bounds = field_bounds(index, &suitable);
         index_kind::adapt(index, &mut bounds);
-        let sort = sort.filter(|_| index.collation.as_ref() == conjunction.collation);
+        let in_order = index.collation.as_ref() == conjunction.collation;
+        let sort = sort.filter(|sort| in_order && !sort.is_by_score());
         let mut scan = index_scan(collection, index, bounds);
         let used = &scan.bounds[..scan.seeking_fields];
         let point_fields = used
@@ -217,7 +218,7 @@ impl Candidate {
 }
 
 /// A sparse or partial index may be used only where documents that are not in it cannot match.
-fn is_sound(index: &IndexEntry, conjunction: &Conjunction<'_>) -> bool {
+pub(super) fn is_sound(index: &IndexEntry, conjunction: &Conjunction<'_>) -> bool {
     if let Some(partial) = &index.partial {
         return conjunction.lies_in(partial);
     }
@@ -231,7 +232,7 @@ pub(super) fn whole(collection: &CollectionEntry, index: &Arc<IndexEntry>) -> In
     index_scan(collection, index, bounds)
 }
 
-fn index_scan(
+pub(super) fn index_scan(
     collection: &CollectionEntry,
     index: &Arc<IndexEntry>,
     bounds: Vec<Vec<Interval>>,

@@ -26,13 +26,16 @@ pub(super) fn usable(
         .collect()
 }
 
-/// The index itself, or a wildcard index over each path that it can be used for.
+/// The index itself, or a wildcard index over each path that it can be used for; none for a text index.
 pub(super) fn forms(
     index: &Arc<IndexEntry>,
     conjunction: &Conjunction<'_>,
 ) -> Vec<Arc<IndexEntry>> {
-    if !matches!(index.kind, IndexKind::Wildcard(_)) {
-        return vec![Arc::clone(index)];
+    match index.kind {
+        IndexKind::Wildcard(_) => {}
+        // Only for a search: see `text_search`.
+        IndexKind::Text(_) => return Vec::new(),
+        _ => return vec![Arc::clone(index)],
     }
     let mut forms: Vec<Arc<IndexEntry>> = Vec::new();
     let suitable = conjunction
@@ -84,7 +87,7 @@ pub(super) fn given_fields(index: &IndexEntry) -> usize {
 /// Turns intervals of values into intervals of what the index holds.
 pub(super) fn adapt(index: &IndexEntry, bounds: &mut [Vec<Interval>]) {
     match &index.kind {
-        IndexKind::Ordered | IndexKind::Wildcard(_) => {}
+        IndexKind::Ordered | IndexKind::Wildcard(_) | IndexKind::Text(_) => {}
         IndexKind::Hashed { field } => bounds[*field] = hashes(&bounds[*field]),
         IndexKind::WildcardPath { path } => {
             bounds[0] = vec![Interval::point(RawBson::String(path.clone()))];

@@ -32,6 +32,7 @@ mod scan;
 mod sorting;
 #[cfg(test)]
 mod tests;
+mod text_search;
 mod union;
 
 pub use cursor::FindCursor;

@@ -22,6 +22,7 @@ use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
 use super::request::{Hint, QueryError, ScanDirection};
+use super::text_search;
 use crate::catalog::{CollectionEntry, IndexEntry};
 use crate::{CommandError, Snapshot};
 
@@ -100,6 +101,9 @@ pub(super) fn choose(
     collection: &CollectionEntry,
     wanted: &Wanted<'_>,
 ) -> Result<Plan, QueryError> {
+    if let Some(text) = wanted.filter.text() {
+        return text_search::plan(collection, text, wanted);
+    }
     if let Some(limits) = &wanted.limits {
         return plan_between(collection, limits, wanted);
     }
@@ -165,7 +169,7 @@ fn plan_between(
 
     let sort = wanted
         .sort
-        .filter(|_| index.collation.as_ref() == wanted.collation);
+        .filter(|sort| index.collation.as_ref() == wanted.collation && !sort.is_by_score());
     let order = sort.and_then(|sort| candidate::order_of(&scan, sort));
 
     if let Some(direction) = order {

@@ -3,7 +3,7 @@
 use bson::{Bson, doc};
 
 use super::host::{Host, create_index, id, insert, places, raw, update};
-use crate::{Command, CommandError, IndexChange, Reply, StatementResult, keyspace};
+use crate::{Command, CommandError, IndexChange, IndexSelection, Reply, StatementResult, keyspace};
 
 /// The code of a refusal that MongoDB knows by number.
 fn code(error: &CommandError) -> Option<i32> {
@@ -153,4 +153,130 @@ fn a_wildcard_index_follows_every_path_and_is_told_by_its_key() {
     host.rotate();
     let reopened = Host::on(host.durable_copy());
     reopened.check();
+}
+
+#[test]
+fn a_collection_has_one_text_index_and_it_is_stored_as_mongodb_shows_it() {
+    let mut host = Host::new();
+    let text = create_index(
+        doc! { "a": 1, "t": "text", "b": -1 },
+        "t",
+        doc! { "weights": { "u.v": 2.5 }, "default_language": "fr" },
+    );
+    check_format(&mut host, &text);
+    host.apply(&text);
+    let spec = {
+        let snapshot = host.snapshot();
+        let collection = snapshot.collection(&places()).expect("made");
+        collection.index("t").expect("made").spec.clone()
+    };
+    let shown = doc! {
+        "v": 2,
+        "key": { "a": 1, "_fts": "text", "_ftsx": 1, "b": -1 },
+        "name": "t",
+        "weights": { "t": 1, "u.v": 2.5 },
+        "default_language": "french",
+        "language_override": "language",
+        "textIndexVersion": 3,
+    };
+    assert_eq!(spec, raw(shown.clone()));
+    // As a tool would copy it from one server to another.
+    let key = shown.get_document("key").expect("shown").clone();
+    let options = shown.into_iter();
+    let options = options.filter(|(name, _)| !matches!(name.as_str(), "v" | "key" | "name"));
+    let options: bson::Document = options.collect();
+    let same = host.apply(&create_index(key.clone(), "t", options.clone()));
+    assert!(matches!(same, Reply::Catalog(_)), "{same:?}");
+    assert!(matches!(
+        host.refused(&create_index(key, "other", options)),
+        CommandError::IndexOptionsConflict { .. }
+    ));
+    assert!(matches!(
+        host.refused(&create_index(
+            doc! { "a": 1, "t": "text", "b": -1 },
+            "heavier",
+            doc! {}
+        )),
+        CommandError::IndexOptionsConflict { .. }
+    ));
+    assert!(matches!(
+        host.refused(&create_index(doc! { "t": "text" }, "second", doc! {})),
+        CommandError::CannotCreateIndex { .. }
+    ));
+    assert_eq!(record_version(&host), 3);
+    host.one(insert(
+        doc! { "_id": 1, "a": 1, "t": "les chats noirs", "u": [{ "v": "chat" }] },
+    ));
+    assert_eq!(
+        failed(&host.one(insert(doc! { "_id": 2, "a": [1], "t": "chats" }))),
+        Some(16675)
+    );
+    assert_eq!(
+        failed(&host.one(insert(doc! { "_id": 2, "t": "x", "language": "klingon" }))),
+        Some(17262)
+    );
+    host.one(update(
+        doc! {},
+        doc! { "$set": { "t": "rien" } },
+        vec![id(1)],
+    ));
+    host.check();
+    host.rotate();
+    let mut reopened = Host::on(host.durable_copy());
+    reopened.check();
+    reopened.one(insert(doc! { "_id": 3, "t": "un chat" }));
+    reopened.check();
+}
+
+#[test]
+fn what_a_text_index_cannot_be() {
+    let mut host = Host::new();
+    let text = |options| create_index(doc! { "t": "text" }, "t", options);
+    for options in [
+        doc! { "unique": true },
+        doc! { "expireAfterSeconds": 5 },
+        doc! { "collation": { "locale": "en" } },
+        doc! { "weights": { "t": -1 } },
+        doc! { "weights": { "t": "heavy" } },
+        doc! { "weights": { "$t": 1 } },
+    ] {
+        let refused = host.refused(&text(options.clone()));
+        assert!(
+            matches!(refused, CommandError::CannotCreateIndex { .. }),
+            "{options}: {refused:?}"
+        );
+    }
+    for (options, expected) in [
+        (doc! { "default_language": "klingon" }, 17264),
+        (doc! { "language_override": "" }, 17136),
+        (doc! { "textIndexVersion": 9 }, 17730),
+    ] {
+        assert_eq!(code(&host.refused(&text(options))), Some(expected));
+    }
+    let older = host.refused(&text(doc! { "textIndexVersion": 2 }));
+    assert!(
+        matches!(older, CommandError::NotSupported { .. }),
+        "{older:?}"
+    );
+}
+
+#[test]
+fn a_write_whose_search_has_lost_its_index_is_refused() {
+    let mut host = Host::new();
+    host.apply(&create_index(doc! { "t": "text" }, "t", doc! {}));
+    host.one(insert(doc! { "_id": 1, "t": "tea" }));
+    let change = |n: i32| {
+        let filter = doc! { "$text": { "$search": "teas" } };
+        update(filter, doc! { "$set": { "n": n } }, vec![id(1)])
+    };
+    let changed = host.one(change(1));
+    assert!(
+        matches!(changed, StatementResult::Updated { modified: 1, .. }),
+        "{changed:?}"
+    );
+    host.apply(&Command::DropIndexes {
+        namespace: places(),
+        indexes: IndexSelection::All,
+    });
+    assert_eq!(failed(&host.one(change(2))), Some(27));
 }

@@ -8,7 +8,9 @@ use bson::DateTime;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
 use crate::aggregation::Collections;
+use crate::filter::Filter;
 use crate::spill::{MemoryPool, Room, SpillSpace};
+use crate::text::{TextRules, TextSearch};
 use crate::{Collation, DocumentError, raw};
 
 /// The surroundings of an evaluation. Cheap to clone; clones share the sequence of random numbers.
@@ -20,8 +22,25 @@ pub struct Context {
     collections: Option<Arc<dyn Collections>>,
     /// Outer: whether it was said at all.
     collation: Option<Option<Collation>>,
+    /// The text index that `$text` searches.
+    text: Option<Arc<TextRules>>,
+    scores: Scores,
     room: Room,
     stop: Option<Stop>,
+}
+
+/// Where `{$meta: "textScore"}` has the score of a document from.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Scores {
+    /// Nothing is searched for.
+    #[default]
+    None,
+    /// There is no text index: whoever plans the search will say so.
+    Unbound,
+    /// A search that found documents which are others by now.
+    Passed,
+    /// The search that found the document.
+    Of(Arc<TextSearch>),
 }
 
 /// Says whether the work is to end.
@@ -81,6 +100,47 @@ impl Context {
     pub fn with_collation(mut self, collation: Option<Collation>) -> Context {
         self.collation = Some(collation);
         self
+    }
+
+    /// Says which text index there is, if there is one.
+    pub fn with_text(mut self, rules: Option<Arc<TextRules>>) -> Context {
+        self.text = rules;
+        self
+    }
+
+    /// The text index that `$text` searches.
+    pub(crate) fn text(&self) -> Option<&Arc<TextRules>> {
+        self.text.as_ref()
+    }
+
+    /// For what looks at documents that `filter` found: their scores are known where it has `$text`.
+    pub fn scored_by(mut self, filter: &Filter) -> Context {
+        self.scores = match filter.text() {
+            None => Scores::None,
+            Some(text) => text
+                .search()
+                .map_or(Scores::Unbound, |search| Scores::Of(Arc::clone(search))),
+        };
+        self
+    }
+
+    /// For what looks at other documents than those that a filter found.
+    pub(crate) fn behind_change(mut self) -> Context {
+        if !matches!(self.scores, Scores::None) {
+            self.scores = Scores::Passed;
+        }
+        self
+    }
+
+    /// For stages that have documents of their own.
+    pub(crate) fn without_scores(mut self) -> Context {
+        self.scores = Scores::None;
+        self
+    }
+
+    /// The scores of the documents that are looked at.
+    pub(crate) fn scores(&self) -> &Scores {
+        &self.scores
     }
 
     /// Whether [`Context::with_collation`] said which, be it the simple one.

@@ -6,6 +6,8 @@
 pub enum ErrorKind {
     /// 2: a value is not acceptable where it stands.
     BadValue,
+    /// 4: a field that has to be there is not.
+    NoSuchKey,
     /// 9: a specification cannot be parsed.
     FailedToParse,
     /// 14: a value has the wrong BSON type.
@@ -16,6 +18,8 @@ pub enum ErrorKind {
     InvalidLength,
     /// 22: bytes that are not BSON.
     InvalidBson,
+    /// 27: there is no index for what was asked.
+    IndexNotFound,
     /// 28: an update path goes through a value that has no fields.
     PathNotViable,
     /// 40: two update operators touch the same path.
@@ -42,6 +46,8 @@ pub enum ErrorKind {
     InvalidPipelineOperator,
     /// 171: two arrays in one compound key.
     CannotIndexParallelArrays,
+    /// 224: an operator may not stand here.
+    QueryFeatureNotAllowed,
     /// 241: a value cannot be converted.
     ConversionFailure,
     /// 10334: a document above 16 MiB.
@@ -59,11 +65,13 @@ impl ErrorKind {
     pub fn code(self) -> i32 {
         match self {
             ErrorKind::BadValue => 2,
+            ErrorKind::NoSuchKey => 4,
             ErrorKind::FailedToParse => 9,
             ErrorKind::TypeMismatch => 14,
             ErrorKind::Overflow => 15,
             ErrorKind::InvalidLength => 16,
             ErrorKind::InvalidBson => 22,
+            ErrorKind::IndexNotFound => 27,
             ErrorKind::PathNotViable => 28,
             ErrorKind::ConflictingUpdateOperators => 40,
             ErrorKind::DollarPrefixedFieldName => 52,
@@ -77,6 +85,7 @@ impl ErrorKind {
             ErrorKind::CommandNotSupported => 115,
             ErrorKind::InvalidPipelineOperator => 168,
             ErrorKind::CannotIndexParallelArrays => 171,
+            ErrorKind::QueryFeatureNotAllowed => 224,
             ErrorKind::ConversionFailure => 241,
             ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed => 292,
             ErrorKind::BsonObjectTooLarge => 10334,

@@ -19,6 +19,7 @@ mod display;
 pub mod error;
 pub mod expression;
 pub mod filter;
+pub mod hashing;
 pub mod key_encoding;
 pub mod order;
 pub mod path;
@@ -28,6 +29,7 @@ pub mod sort;
 pub mod spill;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod update;
 pub mod validate;
 

@@ -83,12 +83,14 @@ impl std::fmt::Debug for Notices {
 }
 
 /// The newest formats that this program reads. A cluster uses what all of its members read.
-pub const FEATURE_LEVEL: u32 = 3;
+pub const FEATURE_LEVEL: u32 = 4;
 /// From this level on there are joint memberships, election priorities and replacements.
 pub const FEATURE_LEVEL_MEMBERSHIP: u32 = 2;
 /// From this level on there are commands of the second format: indexes whose documents expire, validators and views, and
 /// writes that carry what concerns all of their statements.
 pub const FEATURE_LEVEL_COMMAND_FORMAT_2: u32 = 3;
+/// From this level on there are commands of the third format: hashed, wildcard and text indexes.
+pub const FEATURE_LEVEL_COMMAND_FORMAT_3: u32 = 4;
 /// The level of a member that says none: the first.
 const FEATURE_LEVEL_FIRST: u32 = 1;
 

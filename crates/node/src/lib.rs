@@ -63,7 +63,8 @@ pub use backup::{
     Restored, restore,
 };
 pub use config::{
-    Addresses, FEATURE_LEVEL, FEATURE_LEVEL_COMMAND_FORMAT_2, MemberContext, NodeConfig, Notices,
+    Addresses, FEATURE_LEVEL, FEATURE_LEVEL_COMMAND_FORMAT_2, FEATURE_LEVEL_COMMAND_FORMAT_3,
+    MemberContext, NodeConfig, Notices,
 };
 pub use consensus::{
     Membership, MembershipChange, MembershipRefusal, NodeId, RoleName, Term, VOTERS_MAX,

@@ -29,8 +29,8 @@ mod snapshot_transfer;
 mod tests;
 
 pub use catalog::{
-    Catalog, CollectionEntry, IndexEntry, IndexState, Namespace, OWN_OPTIONS, Rules, Sequence,
-    Timestamps, ValidationLevel, Validator, View, parse_expire_after_seconds,
+    Catalog, CollectionEntry, IndexEntry, IndexKind, IndexState, Namespace, OWN_OPTIONS, Rules,
+    Sequence, Timestamps, ValidationLevel, Validator, View, parse_expire_after_seconds,
 };
 pub use command::{
     Command, DecodeError, Image, IndexChange, IndexSelection, Operation, SessionStamp, Statement,

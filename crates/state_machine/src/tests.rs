@@ -4,6 +4,7 @@ mod ddl;
 mod expiry;
 mod host;
 mod index_build;
+mod kinds;
 mod model;
 mod recovery;
 mod rules;

@@ -11,11 +11,11 @@ use document::path::{LeafArrays, Path};
 use document::sort::SortSpec;
 use document::{Collation, Context, key_encoding};
 use proptest::prelude::*;
-use state_machine::Snapshot;
 use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
 use state_machine::query::{
     CountRequest, DistinctRequest, FindRequest, Hint, Interrupt, QueryError,
 };
+use state_machine::{IndexKind, Snapshot};
 use support::{Database, namespace, raw, rows};
 
 fn scalar() -> impl Strategy<Value = Bson> {
@@ -233,6 +233,29 @@ fn case_about(focus: Focus) -> impl Strategy<Value = Case> {
             2 => partial_filter(focus).prop_map(|filter| doc! { "partialFilterExpression": filter }),
         ],
     );
+    // Of some, one field is hashed.
+    let index = (index, prop::option::weighted(0.15, 0..3usize)).prop_map(
+        |((mut key, options), hashed): ((Document, Document), Option<usize>)| {
+            let fields = key.len();
+            if let Some(position) = hashed
+                && let Some((_, direction)) = key.iter_mut().nth(position % fields)
+            {
+                *direction = Bson::from("hashed");
+            }
+            (key, options)
+        },
+    );
+    // A few are about any path instead.
+    let wildcard = prop_oneof![
+        Just(doc! { "$**": 1 }),
+        Just(doc! { "$**": -1 }),
+        Just(doc! { "a.$**": 1 }),
+    ];
+    let collated = prop_oneof![
+        2 => Just(doc! {}),
+        1 => Just(doc! { "collation": { "locale": "en", "strength": 2 } }),
+    ];
+    let index = prop_oneof![6 => index, 1 => (wildcard, collated)];
     let skip = prop_oneof![3 => Just(0), 1 => 0..5u64];
     let find = (
         filter(focus),
@@ -428,6 +451,8 @@ proptest! {
             .into_iter()
             .flat_map(|collection| collection.ready_indexes())
             .filter(|index| !index.sparse && index.partial.is_none())
+            // Not every filter has a plan with one of these.
+            .filter(|index| !matches!(index.kind, IndexKind::Wildcard(_)))
             .map(|index| index.name.clone())
             .collect();
         for find in &case.finds {

@@ -81,13 +81,15 @@ impl Pipeline {
     /// Parses the `pipeline` array; what its expressions may know is in `context`.
     pub fn parse(stages: &RawArray, context: &Context) -> Result<Pipeline, DocumentError> {
         let mut parsed = Vec::new();
+        let mut inner = context.clone().without_scores();
         for stage in raw::members(stages) {
             let RawBsonRef::Document(stage) = stage else {
                 return Err(DocumentError::type_mismatch(
                     "Each element of the 'pipeline' array must be an object",
                 ));
             };
-            let stage = stages::parse(stage, context)?;
+            let stage = stages::parse(stage, &inner)?;
+            inner = stage.context_behind(inner, parsed.is_empty())?;
             if stage.makes_documents() && !parsed.is_empty() {
                 return Err(DocumentError::location(
                     40602,
@@ -111,6 +113,12 @@ impl Pipeline {
     /// Whether there are no stages.
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
+    }
+
+    /// Whether the first stage searches with `$text`.
+    pub(crate) fn begins_with_text(&self) -> bool {
+        let first = self.stages.first().map(AsRef::as_ref);
+        matches!(first, Some(Stage::Match { filter, .. }) if filter.text().is_some())
     }
 
     /// Whether the first stage makes the documents: nothing need be read.

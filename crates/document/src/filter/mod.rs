@@ -12,11 +12,13 @@ mod parse;
 mod pattern;
 #[cfg(test)]
 mod tests;
+mod text;
 mod why_not;
 
 pub use bounds::{IndexBounds, Interval};
 pub(crate) use operators::element_type;
 pub(crate) use pattern::Pattern;
+pub use text::{TextCondition, no_index as no_text_index};
 pub use why_not::why_not;
 
 use crate::collation::Collation;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Filter {
     root: Arc<Node>,
+    has_text: bool,
 }
 
 /// A parsed condition on a single value, such as `$pull` and `$elemMatch` take. Cheap to clone.
@@ -119,6 +122,8 @@ enum Node {
     Always(bool),
     /// `$expr`.
     Expression(Box<Expression>),
+    /// `$text`.
+    Text(Box<TextCondition>),
     /// A condition of several tests on what stands at a path.
     Custom(Box<dyn Condition>),
 }
@@ -137,16 +142,20 @@ enum ValueForm {
 }
 
 impl Filter {
-    /// As [`Filter::parse_in`], where expressions know nothing besides the document.
+    /// As [`Filter::parse_in`], where expressions know nothing besides the document, and there is no collection to search.
     pub fn parse(query: &RawDocument) -> Result<Filter, DocumentError> {
-        Filter::parse_in(query, &Context::none())
+        let filter = Filter::parse_in(query, &Context::none())?;
+        filter.check_no_text()?;
+        Ok(filter)
     }
 
     /// Parses a query document; errors are worded as MongoDB's. What its expressions may know is in `context`.
     pub fn parse_in(query: &RawDocument, context: &Context) -> Result<Filter, DocumentError> {
         validate::well_formed(query, validate::REQUEST_NESTING_MAX)?;
+        let root = parse::document(query, parse::Place::document(context))?;
         Ok(Filter {
-            root: Arc::new(parse::document(query, parse::Place::document(context))?),
+            has_text: text::check(&root)?,
+            root: Arc::new(root),
         })
     }
 
@@ -296,6 +305,7 @@ impl Node {
             }
             Node::Always(answer) => *answer,
             Node::Expression(expression) => expression.holds(document)?,
+            Node::Text(condition) => condition.matches(document)?,
             Node::Custom(condition) => condition.holds(document),
         })
     }
@@ -309,7 +319,7 @@ impl Node {
             Node::Test(_, predicate) => predicate.matches(Some(value)),
             Node::Always(answer) => *answer,
             // Conditions on documents do not stand among operators on values.
-            Node::Expression(_) | Node::Custom(_) => false,
+            Node::Expression(_) | Node::Text(_) | Node::Custom(_) => false,
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum Specified {
     Operator(ArrayOperatorSpecification),
     /// A literal or an expression.
     Computed(RawBson),
+    /// `$meta` of `find`, which says nothing of other fields.
+    Meta(RawBson),
 }
 
 /// Opaque to other modules.
@@ -83,6 +85,7 @@ fn flatten(
                     ));
                 }
                 Some(first) if first.name.starts_with('$') => match dialect {
+                    Dialect::Find if first.name == "$meta" => Specified::Meta(raw::owned(value)),
                     Dialect::Find => operator(nested, value)?,
                     Dialect::Pipeline => Specified::Computed(raw::owned(value)),
                 },
@@ -142,7 +145,7 @@ pub(super) fn projection(
     projection.positional = positional == 1;
     let mut computed = Assignments::new();
     for (path, said) in &paths {
-        if let Specified::Computed(expression) = said {
+        if let Specified::Computed(expression) | Specified::Meta(expression) = said {
             let expression = Expression::parse(expression.as_raw_bson_ref(), context)?;
             computed.insert(path, expression)?;
         }
@@ -161,7 +164,7 @@ impl Projection {
         for (path, said) in paths {
             let node = match said {
                 Specified::Include => Node::Include,
-                Specified::Exclude | Specified::Computed(_) => Node::Exclude,
+                Specified::Exclude | Specified::Computed(_) | Specified::Meta(_) => Node::Exclude,
                 Specified::Operator(operator) => Node::Operator(operator.0.clone()),
             };
             insert(&mut root, path, path, node)?;
@@ -188,7 +191,7 @@ fn settle_mode(paths: &[(String, Specified)]) -> Result<Mode, DocumentError> {
         let wanted = match said {
             Specified::Include => Mode::Inclusion,
             Specified::Exclude => Mode::Exclusion,
-            Specified::Operator(_) | Specified::Computed(_) => continue,
+            Specified::Operator(_) | Specified::Computed(_) | Specified::Meta(_) => continue,
         };
         match mode {
             Some(Mode::Inclusion) if wanted == Mode::Exclusion => {

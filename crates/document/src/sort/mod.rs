@@ -10,14 +10,17 @@ mod tests;
 pub use sorter::{SORT_BYTES_MAX, Sorter};
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use bson::RawDocument;
 use bson::raw::RawBsonRef;
 
 use crate::collation::{Collation, collated};
+use crate::context::{Context, Scores};
 use crate::expression::number::Numeric;
 use crate::key_encoding::{self, Direction};
 use crate::path::{self, Path};
+use crate::text::TextSearch;
 use crate::{DocumentError, ErrorKind, display, raw};
 
 /// Fields of a sort at most, as of a compound index.
@@ -30,6 +33,8 @@ pub struct SortField {
     pub path: String,
     /// Ascending or descending.
     pub direction: Direction,
+    /// By the score of a text search instead of the value at the path, the best first.
+    pub by_score: bool,
 }
 
 /// A parsed `sort` document.
@@ -39,15 +44,32 @@ pub struct SortSpec {
     paths: Vec<(Path, Direction)>,
     natural: Option<Direction>,
     collation: Option<Collation>,
+    search: Option<Arc<TextSearch>>,
 }
 
 impl SortSpec {
     /// Parses the `sort` document; an empty one sorts by nothing. `{$natural: ±1}` is accepted alone.
     pub fn parse(specification: &RawDocument) -> Result<SortSpec, DocumentError> {
+        SortSpec::parse_in(specification, &Context::none())
+    }
+
+    /// The same where documents may have scores: `{field: {$meta: "textScore"}}`.
+    pub fn parse_in(
+        specification: &RawDocument,
+        context: &Context,
+    ) -> Result<SortSpec, DocumentError> {
+        let mut search = None;
         let mut fields: Vec<SortField> = Vec::new();
         let mut natural = None;
         for field in raw::elements(specification) {
-            let direction = parse_direction(field.name, field.value())?;
+            let by_score = meta_of(field.value());
+            if let Some(what) = by_score {
+                search = score_of(what, context)?;
+            }
+            let direction = match by_score {
+                Some(_) => Direction::Descending,
+                None => parse_direction(field.name, field.value())?,
+            };
             if field.name == "$natural" {
                 natural = Some(direction);
                 continue;
@@ -65,6 +87,7 @@ impl SortSpec {
             fields.push(SortField {
                 path: field.name.to_owned(),
                 direction,
+                by_score: by_score.is_some(),
             });
         }
         if natural.is_some() && !fields.is_empty() {
@@ -86,6 +109,7 @@ impl SortSpec {
             paths,
             natural,
             collation: None,
+            search,
         })
     }
 
@@ -98,6 +122,11 @@ impl SortSpec {
     /// The fields in order of weight.
     pub fn fields(&self) -> &[SortField] {
         &self.fields
+    }
+
+    /// Whether a score is part of it: no index has that.
+    pub fn is_by_score(&self) -> bool {
+        self.fields.iter().any(|field| field.by_score)
     }
 
     /// Whether documents may come in any order (or in that of [`SortSpec::natural`]).
@@ -116,6 +145,9 @@ impl SortSpec {
         document: &RawDocument,
         key: &mut Vec<u8>,
     ) -> Result<(), DocumentError> {
+        if self.is_by_score() {
+            return self.encode_key_with_score(document, key);
+        }
         let start = key.len();
         for field in &self.fields {
             match follow(document, &field.path) {
@@ -164,33 +196,83 @@ impl SortSpec {
         Ok(())
     }
 
+    /// Field by field, as the score is that of the whole document.
+    fn encode_key_with_score(
+        &self,
+        document: &RawDocument,
+        key: &mut Vec<u8>,
+    ) -> Result<(), DocumentError> {
+        for (field, path) in self.fields.iter().zip(&self.paths) {
+            if !field.by_score {
+                key.extend(self.first_key(document, path));
+                continue;
+            }
+            let score = match &self.search {
+                Some(search) => search.score(document)?,
+                None => 0.0,
+            };
+            key_encoding::encode(RawBsonRef::Double(score), field.direction, key);
+        }
+        Ok(())
+    }
+
+    fn first_key(&self, document: &RawDocument, field: &(Path, Direction)) -> Vec<u8> {
+        let collation = self.collation.as_ref();
+        path::index_keys_in(document, std::slice::from_ref(field), false, collation)
+            .ok()
+            .and_then(|(keys, _)| keys.into_iter().next())
+            .unwrap_or_default()
+    }
+
     fn separate_keys(&self, document: &RawDocument) -> Vec<Vec<u8>> {
-        let one = |field: &(Path, Direction)| {
-            let collation = self.collation.as_ref();
-            path::index_keys_in(document, std::slice::from_ref(field), false, collation)
-                .ok()
-                .and_then(|(keys, _)| keys.into_iter().next())
-                .unwrap_or_default()
-        };
-        self.paths.iter().map(one).collect()
+        let fields = self.paths.iter();
+        fields
+            .map(|field| self.first_key(document, field))
+            .collect()
+    }
+}
+
+/// What `{$meta: what}` names.
+fn meta_of(value: RawBsonRef<'_>) -> Option<RawBsonRef<'_>> {
+    match value {
+        RawBsonRef::Document(expression) => expression.get("$meta").ok().flatten(),
+        _ => None,
+    }
+}
+
+/// The search whose score is meant; `None` where there is no text index to search.
+fn score_of(
+    what: RawBsonRef<'_>,
+    context: &Context,
+) -> Result<Option<Arc<TextSearch>>, DocumentError> {
+    if what != RawBsonRef::String("textScore") {
+        return Err(DocumentError::new(
+            ErrorKind::CommandNotSupported,
+            "Sorting by $meta is supported for \"textScore\" only",
+        ));
+    }
+    match context.scores() {
+        Scores::Of(search) => Ok(Some(Arc::clone(search))),
+        Scores::Unbound => Ok(None),
+        Scores::None => Err(DocumentError::location(
+            40218,
+            "query requires text score metadata, but it is not available",
+        )),
+        Scores::Passed => Err(DocumentError::new(
+            ErrorKind::CommandNotSupported,
+            "$sort by the text score behind a stage that changes documents is not supported: put the score into a field in \
+             the first such stage",
+        )),
     }
 }
 
 fn parse_direction(name: &str, value: RawBsonRef<'_>) -> Result<Direction, DocumentError> {
     let number = match value {
-        RawBsonRef::Document(expression) => {
-            let meta = matches!(expression.get("$meta"), Ok(Some(_)));
-            return Err(if meta {
-                DocumentError::new(
-                    ErrorKind::CommandNotSupported,
-                    "Sorting by $meta is not supported",
-                )
-            } else {
-                DocumentError::location(
-                    17312,
-                    "$meta is the only expression supported by $sort right now",
-                )
-            });
+        RawBsonRef::Document(_) => {
+            return Err(DocumentError::location(
+                17312,
+                "$meta is the only expression supported by $sort right now",
+            ));
         }
         other => Numeric::of(other).ok_or_else(|| {
             DocumentError::location(

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use node::{FEATURE_LEVEL_COMMAND_FORMAT_2, ProposeOutcome};
+use node::{FEATURE_LEVEL_COMMAND_FORMAT_2, FEATURE_LEVEL_COMMAND_FORMAT_3, ProposeOutcome};
 use state_machine::plan::{Environment, Step, WriteOutcome, WritePlanner};
 use state_machine::query::Interrupt;
 use state_machine::{Command, Reply};
@@ -70,7 +70,8 @@ pub(crate) async fn propose(server: &Server, command: &Command) -> Result<Reply,
 fn check_format(server: &Server, command: &Command) -> Result<(), Failure> {
     let needed = match command.format() {
         0..=1 => return Ok(()),
-        _ => FEATURE_LEVEL_COMMAND_FORMAT_2,
+        2 => FEATURE_LEVEL_COMMAND_FORMAT_2,
+        _ => FEATURE_LEVEL_COMMAND_FORMAT_3,
     };
     let level = server.node.status().feature_level();
     if level >= needed {

@@ -161,8 +161,11 @@ fn change_index(
         } else {
             None
         };
+        let refused = match index.kind.is_ordered() {
+            true => refused.map(str::to_owned),
+            false => Some(index.kind.cannot_expire()),
+        };
         if let Some(message) = refused {
-            let message = message.to_owned();
             return Err(CommandError::InvalidOptions { message }.into());
         }
         changed = changed.expiring_after(seconds);

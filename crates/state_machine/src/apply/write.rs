@@ -120,7 +120,13 @@ impl Execution<'_> {
                 .collection(self.namespace)
                 .and_then(|collection| collection.collation.clone()),
         };
-        Ok(self.context.clone().with_collation(collation))
+        let found = overlay.catalog().collection(self.namespace);
+        let text = found.and_then(|collection| collection.text_rules());
+        Ok(self
+            .context
+            .clone()
+            .with_collation(collation)
+            .with_text(text))
     }
 
     fn execute(

@@ -9,6 +9,7 @@ mod collation;
 mod counters;
 mod expiry;
 mod keys;
+mod kind;
 mod names;
 mod options;
 mod partial;
@@ -16,8 +17,10 @@ mod record;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod text;
 mod usage;
 mod views;
+mod wildcard;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,18 +32,21 @@ use document::key_encoding::Direction;
 use document::path::Path;
 
 pub use expiry::parse_seconds as parse_expire_after_seconds;
+pub use kind::IndexKind;
 pub use names::{validate_database_name, validate_namespace};
 pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
 pub use partial::PartialFilter;
 pub use spec::describe;
+pub use text::TextIndex;
 pub use usage::IndexUsage;
+pub use wildcard::Wildcard;
 
 pub(crate) use change::new_collection;
 pub(crate) use counters::{CountersCell, CountsChange};
 pub(crate) use record::{
     damaged, decode_collection, encode_collection, encode_counts, encode_next_ids, load,
 };
-pub(crate) use spec::{IndexRequest, Standing, duplicate_key, needs_format_2, parse_index_spec};
+pub(crate) use spec::{IndexRequest, Standing, duplicate_key, format_of, parse_index_spec};
 
 /// A database and a collection in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +98,8 @@ pub struct IndexEntry {
     pub key: RawDocumentBuf,
     /// Its fields in order: dotted path and direction.
     pub fields: Vec<(Path, Direction)>,
+    /// What it holds of their values.
+    pub kind: IndexKind,
     /// No two documents share a key. True for `_id_`.
     pub unique: bool,
     /// Documents that have none of the fields are not in it.

@@ -8,16 +8,19 @@ use storage_engine::{Engine, StorageFault};
 
 use super::spec::parse_fields;
 use super::{
-    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexState, Namespace, PartialFilter,
-    Rules, collation, expiry,
+    Catalog, CollectionEntry, CountersCell, IndexEntry, IndexKind, IndexState, Namespace,
+    PartialFilter, Rules, collation, expiry,
 };
 use crate::command::{DecodeError, Input, Output};
 use crate::keyspace;
 use crate::reader::CollectionCounts;
 
 const VERSION: u8 = 1;
-/// A collection with an index that older programs would keep wrongly. Only the byte differs: it makes them stop.
-const VERSION_OF_NEWER_INDEXES: u8 = 2;
+/// A collection with an index that programs of the first version would keep wrongly: a partial or collated one. Only the
+/// byte differs: it makes them stop.
+const VERSION_OF_PARTIAL_INDEXES: u8 = 2;
+/// The same for programs that know no index but those in the order of values.
+const VERSION_OF_KINDS: u8 = 3;
 
 /// What this machine stored cannot be what was written.
 pub(crate) fn damaged(action: &'static str, detail: impl ToString) -> StorageFault {
@@ -30,11 +33,8 @@ pub(crate) fn damaged(action: &'static str, detail: impl ToString) -> StorageFau
 
 pub(crate) fn encode_collection(collection: &CollectionEntry) -> Vec<u8> {
     let mut output = Output::default();
-    let newer = |index: &Arc<IndexEntry>| index.is_of_newer_kind();
-    output.u8(match collection.indexes.iter().any(newer) {
-        true => VERSION_OF_NEWER_INDEXES,
-        false => VERSION,
-    });
+    let versions = collection.indexes.iter().map(|index| version_for(index));
+    output.u8(versions.max().unwrap_or(VERSION));
     output.namespace(&collection.namespace);
     output.bytes.extend_from_slice(&collection.uuid);
     output.document(&collection.options);
@@ -43,6 +43,17 @@ pub(crate) fn encode_collection(collection: &CollectionEntry) -> Vec<u8> {
         encode_index(&mut output, index);
     }
     output.bytes
+}
+
+/// The oldest version whose programs keep `index` rightly.
+fn version_for(index: &IndexEntry) -> u8 {
+    if !index.kind.is_ordered() {
+        VERSION_OF_KINDS
+    } else if index.partial.is_some() || index.collation.is_some() {
+        VERSION_OF_PARTIAL_INDEXES
+    } else {
+        VERSION
+    }
 }
 
 fn encode_index(output: &mut Output, index: &IndexEntry) {
@@ -71,7 +82,7 @@ pub(crate) fn decode_collection(
 ) -> Result<CollectionEntry, DecodeError> {
     let mut input = Input::new(bytes);
     let version = input.u8("version")?;
-    if !matches!(version, VERSION | VERSION_OF_NEWER_INDEXES) {
+    if !(VERSION..=VERSION_OF_KINDS).contains(&version) {
         return Err(DecodeError::Version(version));
     }
     let namespace: Namespace = input.namespace()?;
@@ -98,14 +109,17 @@ fn decode_index(input: &mut Input<'_>) -> Result<IndexEntry, DecodeError> {
     let id = input.u32("index id")?;
     let name = input.str("index name")?.to_owned();
     let key = input.document("index key")?.to_owned();
-    let fields = parse_fields(&key).map_err(|_| DecodeError::Damaged("index key"))?;
+    let damaged = |_| DecodeError::Damaged("index key");
+    let fields = parse_fields(&key).map_err(damaged)?;
     let spec = input.document("index specification")?.to_owned();
+    let kind = IndexKind::parse(&key, &spec).map_err(damaged)?;
     let collation = collation::of_specification(&spec)?;
     Ok(IndexEntry {
         id,
         name,
         key,
         fields,
+        kind,
         expire_after_seconds: expiry::of_specification(&spec),
         partial: PartialFilter::of_specification(&spec, collation.as_ref()),
         collation,

@@ -10,7 +10,8 @@ use document::key_encoding::Direction;
 use document::path::Path;
 
 use super::{
-    CollectionEntry, IndexEntry, IndexState, Namespace, PartialFilter, collation, expiry, partial,
+    CollectionEntry, IndexEntry, IndexKind, IndexState, Namespace, PartialFilter, collation,
+    expiry, kind, partial, text, wildcard,
 };
 use crate::CommandError;
 use crate::limits::INDEX_FIELDS_MAX;
@@ -18,11 +19,6 @@ use crate::limits::INDEX_FIELDS_MAX;
 /// Options MongoDB knows and this version does not serve: refused by name, never ignored.
 const UNSUPPORTED: &[&str] = &[
     "storageEngine",
-    "wildcardProjection",
-    "weights",
-    "default_language",
-    "language_override",
-    "textIndexVersion",
     "2dsphereIndexVersion",
     "bits",
     "min",
@@ -36,10 +32,16 @@ const UNSUPPORTED: &[&str] = &[
 /// the members that applied it when it was new, and is refused for ever.
 const OF_FORMAT_2: &[&str] = &[collation::OPTION, expiry::OPTION, partial::OPTION];
 
-/// Whether `spec` asks for what members of the first command format refuse.
-pub(crate) fn needs_format_2(spec: &RawDocument) -> bool {
+/// The oldest command format whose members do not refuse what `spec` asks for.
+pub(crate) fn format_of(spec: &RawDocument) -> u8 {
     let mut names = spec.iter().flatten().map(|(name, _)| name);
-    names.any(|name| OF_FORMAT_2.contains(&name.as_str()))
+    if kind::is_of_format_3(spec) {
+        3
+    } else if names.any(|name| OF_FORMAT_2.contains(&name.as_str())) {
+        2
+    } else {
+        1
+    }
 }
 
 /// A parsed specification.
@@ -48,6 +50,9 @@ pub(crate) struct IndexRequest {
     pub(crate) name: String,
     pub(crate) key: RawDocumentBuf,
     pub(crate) fields: Vec<(Path, Direction)>,
+    pub(crate) kind: IndexKind,
+    /// As given.
+    pub(crate) wildcard_projection: Option<RawDocumentBuf>,
     pub(crate) unique: bool,
     pub(crate) sparse: bool,
     pub(crate) partial: Option<PartialFilter>,
@@ -78,6 +83,7 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
     let mut background = None;
     let mut expire_after_seconds = None;
     let mut partial = None;
+    let mut wildcard_projection = None;
     let (mut collation, mut collation_given) = (None, false);
     for element in spec {
         let (field, value) = element.map_err(document::DocumentError::from)?;
@@ -92,6 +98,11 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
             (collation::OPTION, value) => {
                 collation = collation::parse(value)?;
                 collation_given = true;
+            }
+            // Understood together with the key.
+            (option, _) if text::OPTIONS.contains(&option) => {}
+            (wildcard::PROJECTION, value) => {
+                wildcard_projection = value.as_document().map(ToOwned::to_owned);
             }
             (partial::OPTION, value) => partial = Some(PartialFilter::parse(value)?),
             // The version is ours to choose; dropDups and ns are MongoDB's past.
@@ -118,7 +129,13 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         }
     }
     let key = key.ok_or_else(|| missing("key", spec))?;
+    let kind = IndexKind::parse(&key, spec)?;
+    let key = match &kind {
+        IndexKind::Text(text) => text.key().to_owned(),
+        _ => key,
+    };
     let fields = parse_fields(&key)?;
+    kind.check_options(unique, expire_after_seconds.is_some())?;
     let name = name.ok_or_else(|| missing("name", spec))?;
     if name.is_empty() || name.contains('\0') {
         return Err(cannot_create(
@@ -135,6 +152,8 @@ pub(crate) fn parse_index_spec(spec: &RawDocument) -> Result<IndexRequest, Comma
         name,
         key,
         fields,
+        kind,
+        wildcard_projection,
         unique,
         sparse,
         partial,
@@ -179,15 +198,20 @@ fn truth(value: RawBsonRef<'_>, option: &str) -> Result<bool, CommandError> {
 
 pub(super) fn parse_fields(key: &RawDocument) -> Result<Vec<(Path, Direction)>, CommandError> {
     let mut fields: Vec<(Path, Direction)> = Vec::new();
+    let mut has_terms = false;
     for element in key {
         let (name, value) = element.map_err(document::DocumentError::from)?;
         let name = name.as_str();
-        if name.split('.').any(|part| part == "$**") {
-            return Err(CommandError::NotSupported {
-                what: "a wildcard index".to_owned(),
-            });
+        if let Some(terms) = text::stands_for(name, value, has_terms) {
+            has_terms = true;
+            fields.extend(terms.map(|terms| (Path::parse(terms), Direction::Ascending)));
+            continue;
         }
-        if name
+        let path = match wildcard::is_wildcard(name) {
+            true => name.strip_suffix(".$**").unwrap_or("all"),
+            false => name,
+        };
+        if path
             .split('.')
             .any(|part| part.is_empty() || part.starts_with('$'))
         {
@@ -218,6 +242,7 @@ fn direction(name: &str, value: RawBsonRef<'_>) -> Result<Direction, CommandErro
         RawBsonRef::Int32(number) => f64::from(number),
         RawBsonRef::Int64(number) => number as f64,
         RawBsonRef::Double(number) => number,
+        RawBsonRef::String(kind::HASHED) => return Ok(Direction::Ascending),
         RawBsonRef::String(kind) => {
             return Err(CommandError::NotSupported {
                 what: format!("an index of type '{kind}'"),
@@ -247,6 +272,8 @@ impl IndexRequest {
             name: "_id_".to_owned(),
             key,
             fields: vec![(Path::parse("_id"), Direction::Ascending)],
+            kind: IndexKind::Ordered,
+            wildcard_projection: None,
             unique: true,
             sparse: false,
             partial: None,
@@ -260,7 +287,8 @@ impl IndexRequest {
 
     /// Whether this asks for `_id_`, under whatever name.
     pub(crate) fn is_id(&self) -> bool {
-        matches!(&self.fields[..], [(path, Direction::Ascending)] if path.as_str() == "_id")
+        self.kind.is_ordered()
+            && matches!(&self.fields[..], [(path, Direction::Ascending)] if path.as_str() == "_id")
     }
 
     /// What `listIndexes` shows.
@@ -277,6 +305,14 @@ impl IndexRequest {
         }
         if self.hidden {
             spec.append(cstr!("hidden"), true);
+        }
+        if let Some(projection) = &self.wildcard_projection {
+            spec.append(cstr!("wildcardProjection"), &**projection);
+        }
+        if let IndexKind::Text(text) = &self.kind {
+            for (name, value) in text.options().iter().flatten() {
+                spec.append(CString::from(name), value);
+            }
         }
         if let Some(partial) = &self.partial {
             spec.append(cstr!("partialFilterExpression"), partial.document());
@@ -301,6 +337,7 @@ impl IndexRequest {
             name: self.name,
             key: self.key,
             fields: self.fields,
+            kind: self.kind,
             unique: self.unique,
             sparse: self.sparse,
             partial: self.partial,
@@ -320,6 +357,13 @@ impl IndexRequest {
     ) -> Result<IndexRequest, CommandError> {
         if !self.collation_given && !self.is_id() {
             self.collation = collection.collation.clone();
+        }
+        if let (IndexKind::Text(_), Some(collation)) = (&self.kind, &self.collation) {
+            return Err(cannot_create(format!(
+                "Index type 'text' does not support collation: {}; {{locale: \"simple\"}} has to be given in a \
+                 collection that has one",
+                describe(collation.document())
+            )));
         }
         let collation = self.collation.as_ref();
         let partial = self.partial.take();
@@ -343,8 +387,14 @@ impl IndexRequest {
             if index.is_id() {
                 continue;
             }
-            let same_key = index.fields == self.fields;
-            let same_options = index.unique == self.unique
+            let both_text = matches!(
+                (&index.kind, &self.kind),
+                (IndexKind::Text(_), IndexKind::Text(_))
+            );
+            let same_kind = index.kind == self.kind;
+            let same_key = index.fields == self.fields && (same_kind || both_text);
+            let same_options = same_kind
+                && index.unique == self.unique
                 && index.sparse == self.sparse
                 && index.partial == self.partial
                 && index.collation == self.collation;
@@ -386,6 +436,7 @@ impl IndexRequest {
                 (false, true, false) | (false, false, _) => {}
             }
         }
+        text::check_only_one(self, collection, &self.spec())?;
         Ok(Standing::New)
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The newest version this build reads and writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// From here on a write may carry [`WriteTerms`].
 const VERSION_OF_TERMS: u8 = 2;
 

@@ -8,7 +8,7 @@ mod tests;
 
 use bson::{Bson, RawBson, RawDocumentBuf};
 
-use crate::catalog::{Namespace, needs_format_2};
+use crate::catalog::{Namespace, format_of};
 
 pub use fields::DecodeError;
 pub(crate) use fields::{Input, Output};
@@ -250,10 +250,9 @@ impl Command {
             Command::ExpireDocuments { .. } | Command::ModifyCollection { .. } => 2,
             Command::CreateCollection { options, .. } if !options.is_empty() => 2,
             Command::Write(write) if !write.terms.is_default() => 2,
-            Command::CreateIndexes { specs, .. }
-                if specs.iter().any(|spec| needs_format_2(spec)) =>
-            {
-                2
+            Command::CreateIndexes { specs, .. } => {
+                let formats = specs.iter().map(|spec| format_of(spec));
+                formats.max().unwrap_or(1)
             }
             _ => 1,
         }

@@ -222,8 +222,8 @@ proptest! {
 #[test]
 fn a_newer_version_is_told_apart_from_damage() {
     let mut bytes = Command::Reclaim { limit: 1 }.encode();
-    bytes[0] = 3;
-    assert_eq!(Command::decode(&bytes), Err(DecodeError::Version(3)));
+    bytes[0] = 4;
+    assert_eq!(Command::decode(&bytes), Err(DecodeError::Version(4)));
     bytes[0] = 1;
     bytes.push(0);
     assert_eq!(Command::decode(&bytes), Err(DecodeError::TrailingBytes(1)));
@@ -246,6 +246,16 @@ fn a_command_is_written_in_the_oldest_format_that_holds_it() {
     let mut bytes = expiring.encode();
     assert_eq!(bytes[0], 2);
     assert_eq!(Command::decode(&bytes), Ok(expiring));
+    let hashed = Command::CreateIndexes {
+        namespace: Namespace::new("d", "c"),
+        specs: vec![
+            RawDocumentBuf::try_from(&doc! { "key": { "a": "hashed" }, "name": "a" })
+                .expect("it can be encoded"),
+        ],
+    };
+    let newest = hashed.encode();
+    assert_eq!(newest[0], 3);
+    assert_eq!(Command::decode(&newest), Ok(hashed));
     // What members of the first format refused stays refused when a newer one replays the log.
     bytes[0] = 1;
     assert_eq!(Command::decode(&bytes), Err(DecodeError::NewerContent(1)));

@@ -142,6 +142,7 @@ impl Snapshot {
         };
         let interrupt = request.interrupt.clone();
         let context = self.in_collation_of(&request.namespace, request.context);
+        let context = self.in_text_of(&request.namespace, context);
         request.context = context
             .with_collections(Arc::new(collections))
             .with_stop(move || interrupt.reason().is_some());

@@ -16,6 +16,7 @@ use document::key_encoding::Direction;
 use document::sort::SortSpec;
 
 use super::bounds;
+use super::index_kind;
 use super::key_check::KeyCheck;
 use super::planner::{Access, IndexScan, UnionScan};
 use super::request::ScanDirection;
@@ -64,7 +65,7 @@ impl<'a> Conjunction<'a> {
     }
 
     /// Whether an index knows where these bounds lie: strings stand in it by its own collation.
-    fn suits(&self, bounds: &PathBounds<'_>, index: &IndexEntry) -> bool {
+    pub fn suits(&self, bounds: &PathBounds<'_>, index: &IndexEntry) -> bool {
         let end_has_strings = |end: &Bound<RawBson>| match end {
             Bound::Unbounded => false,
             Bound::Included(value) | Bound::Excluded(value) => {
@@ -124,10 +125,12 @@ impl Candidate {
         let suitable: Vec<&PathBounds<'_>> = conjunction
             .bounds
             .iter()
-            .filter(|bounds| conjunction.suits(bounds, index))
+            .filter(|bounds| conjunction.suits(bounds, index) && index_kind::holds(index, bounds))
             .collect();
-        let bounds = field_bounds(index, &suitable);
-        let sort = sort.filter(|_| index.collation.as_ref() == conjunction.collation);
+        let mut bounds = field_bounds(index, &suitable);
+        index_kind::adapt(index, &mut bounds);
+        let in_order = index.collation.as_ref() == conjunction.collation;
+        let sort = sort.filter(|sort| in_order && !sort.is_by_score());
         let mut scan = index_scan(collection, index, bounds);
         let used = &scan.bounds[..scan.seeking_fields];
         let point_fields = used
@@ -152,11 +155,10 @@ impl Candidate {
         }
         let on_index = |conjunct: &PathBounds<'_>| {
             conjunct.exact
-                && index
-                    .fields
-                    .iter()
-                    .any(|(field, _)| field.as_str() == conjunct.path)
+                && index_kind::value_fields(index).any(|(_, field)| field == conjunct.path)
         };
+        // What is the same in all entries does not make the search any shorter.
+        let given = index_kind::given_fields(index);
         Candidate {
             unique_key: index.unique && point_fields == index.fields.len(),
             leaves_out: index.sparse && conjunction.needs(index.fields[0].0.as_str()),
@@ -165,8 +167,8 @@ impl Candidate {
                 && suitable.len() == conjunction.bounds.len()
                 && conjunction.bounds.iter().all(on_index),
             scan,
-            point_fields,
-            single_point_fields,
+            point_fields: point_fields - given,
+            single_point_fields: single_point_fields - given,
             has_range,
             gives_order: order.is_some() && sort.is_some_and(|sort| !sort.is_empty()),
             exploded,
@@ -216,7 +218,7 @@ impl Candidate {
 }
 
 /// A sparse or partial index may be used only where documents that are not in it cannot match.
-fn is_sound(index: &IndexEntry, conjunction: &Conjunction<'_>) -> bool {
+pub(super) fn is_sound(index: &IndexEntry, conjunction: &Conjunction<'_>) -> bool {
     if let Some(partial) = &index.partial {
         return conjunction.lies_in(partial);
     }
@@ -230,7 +232,7 @@ pub(super) fn whole(collection: &CollectionEntry, index: &Arc<IndexEntry>) -> In
     index_scan(collection, index, bounds)
 }
 
-fn index_scan(
+pub(super) fn index_scan(
     collection: &CollectionEntry,
     index: &Arc<IndexEntry>,
     bounds: Vec<Vec<Interval>>,
@@ -337,7 +339,8 @@ fn index_order(
             next += 1;
         }
         let (field, direction_of_field) = index.fields.get(next)?;
-        if field.as_str() != wanted.path || index.multikey {
+        let is_hashed = index_kind::is_hashed(index, next);
+        if field.as_str() != wanted.path || index.multikey || is_hashed {
             return None;
         }
         let needed = if *direction_of_field == wanted.direction {

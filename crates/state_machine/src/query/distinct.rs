@@ -86,6 +86,7 @@ impl DistinctScan {
     pub(super) fn of(planned: &PlannedFind, path: &Path) -> Option<DistinctScan> {
         let begins_with_path = |index: &IndexEntry| {
             !index.is_id()
+                && index.kind.is_ordered()
                 && index.fields[0].0.as_str() == path.as_str()
                 && !path.has_positions()
                 && index.collation == planned.find.collation

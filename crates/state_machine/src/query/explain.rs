@@ -1,13 +1,15 @@
 //! `explain`, in the shape of MongoDB's `queryPlanner` and `executionStats`. The caller adds what only it knows: the
 //! command, the server, and how long it took.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bson::{Bson, Document, RawArrayBuf, doc};
 use bson::{RawBson, RawDocument};
-use document::filter::Interval;
+use document::filter::{Interval, TextCondition};
 use document::key_encoding::Direction;
 use document::path::Path;
+use document::text::TextSearch;
 
 use super::aggregate::{ParsedPipeline, Stopped};
 use super::count::count_matches;
@@ -214,7 +216,7 @@ impl Executed {
                 stage.insert("keysExamined", keys);
                 keys
             }
-            "FETCH" | "COLLSCAN" => self.touched.matched as i64,
+            "FETCH" | "COLLSCAN" | "TEXT_MATCH" => self.touched.matched as i64,
             _ => self.returned as i64,
         };
         if matches!(name.as_str(), "FETCH" | "COLLSCAN" | "IDHACK") {
@@ -312,7 +314,13 @@ fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document,
 fn sort_pattern(find: &ParsedFind) -> Document {
     let fields = find.sort.iter().flat_map(|sort| sort.fields());
     fields
-        .map(|field| (field.path.clone(), Bson::Int32(sign(field.direction))))
+        .map(|field| {
+            let order = match field.by_score {
+                true => bson::bson!({ "$meta": "textScore" }),
+                false => Bson::Int32(sign(field.direction)),
+            };
+            (field.path.clone(), order)
+        })
         .collect()
 }
 
@@ -362,7 +370,10 @@ fn access_stage(
         Access::Index(scan) => {
             let mut stage = filtered(doc! { "stage": "FETCH" });
             stage.insert("inputStage", index_stage(scan, "IXSCAN")?);
-            stage
+            match find.filter.text().and_then(TextCondition::search) {
+                Some(search) => text_stage(scan, search, stage),
+                None => stage,
+            }
         }
         Access::Union(scan) => {
             let mut stage = filtered(doc! { "stage": "FETCH" });
@@ -370,6 +381,25 @@ fn access_stage(
             stage
         }
     })
+}
+
+/// The stage of MongoDB that tests the documents of a search.
+fn text_stage(scan: &IndexScan, search: &TextSearch, fetch: Document) -> Document {
+    let query = search.query();
+    let terms = |terms: &BTreeSet<String>| terms.iter().cloned().collect::<Vec<String>>();
+    doc! {
+        "stage": "TEXT_MATCH",
+        "indexPrefix": {},
+        "indexName": scan.index.name.as_str(),
+        "parsedTextQuery": {
+            "terms": terms(query.terms()),
+            "negatedTerms": terms(query.negated_terms()),
+            "phrases": query.phrases().to_vec(),
+            "negatedPhrases": query.negated_phrases().to_vec(),
+        },
+        "textIndexVersion": 3,
+        "inputStage": fetch,
+    }
 }
 
 fn union_stage(find: &ParsedFind, scan: &UnionScan) -> Result<Document, QueryError> {

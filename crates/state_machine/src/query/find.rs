@@ -49,12 +49,16 @@ impl ParsedFind {
     pub fn parse(request: FindRequest) -> Result<ParsedFind, QueryError> {
         let filter = Filter::parse_in(&request.filter, &request.context)?;
         let collation = request.context.collation().cloned();
-        let sort = request.sort.as_deref().map(SortSpec::parse).transpose()?;
+        let context = request.context.scored_by(&filter);
+        let sort = request.sort.as_deref();
+        let sort = sort
+            .map(|sort| SortSpec::parse_in(sort, &context))
+            .transpose()?;
         let sort = sort.map(|sort| sort.with_collation(collation.as_ref()));
         let projection = request
             .projection
             .as_deref()
-            .map(|projection| Projection::parse_in(projection, &request.context))
+            .map(|projection| Projection::parse_in(projection, &context))
             .transpose()?;
         Ok(ParsedFind {
             namespace: request.namespace,
@@ -72,7 +76,7 @@ impl ParsedFind {
                 show_record_id: request.show_record_id,
             },
             collation,
-            room: request.context.room().clone(),
+            room: context.room().clone(),
             interrupt: request.interrupt,
         })
     }
@@ -162,9 +166,16 @@ impl Snapshot {
         context.with_collation(collection.and_then(|found| found.collation.clone()))
     }
 
+    /// The context of a request on a collection, whose text index is the one that is searched.
+    pub(super) fn in_text_of(&self, namespace: &Namespace, context: Context) -> Context {
+        let collection = self.collection(namespace);
+        context.with_text(collection.and_then(|found| found.text_rules()))
+    }
+
     /// Parses a find on a collection.
     pub(super) fn parse_find(&self, mut request: FindRequest) -> Result<ParsedFind, QueryError> {
         request.context = self.in_collation_of(&request.namespace, request.context);
+        request.context = self.in_text_of(&request.namespace, request.context);
         ParsedFind::parse(request)
     }
 

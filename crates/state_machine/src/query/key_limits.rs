@@ -35,6 +35,9 @@ impl KeyLimits<'_> {
         collection: &CollectionEntry,
         index: &std::sync::Arc<IndexEntry>,
     ) -> Result<IndexScan, CommandError> {
+        if !index.kind.is_ordered() {
+            return Err(incompatible());
+        }
         let prefix = if index.is_id() {
             keyspace::documents_prefix(collection.id)
         } else {

@@ -17,6 +17,7 @@ mod distinct;
 mod entries;
 mod explain;
 mod find;
+mod index_kind;
 mod interrupt;
 mod key_check;
 mod key_limits;
@@ -31,6 +32,7 @@ mod scan;
 mod sorting;
 #[cfg(test)]
 mod tests;
+mod text_search;
 mod union;
 
 pub use cursor::FindCursor;

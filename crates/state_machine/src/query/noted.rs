@@ -1,6 +1,7 @@
 //! What a plan that is about to run leaves behind: the use of its indexes is counted, and the operation's owner is told. A
 //! plan that is only explained leaves nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::find::PlannedFind;
@@ -49,8 +50,11 @@ impl PlannedFind {
             }
             Access::Index(scan) => scan.index.usage.count(),
             Access::Union(union) => {
+                let mut counted = BTreeSet::new();
                 for index in each_once(&union.branches) {
-                    index.usage.count();
+                    if counted.insert(index.id) {
+                        index.usage.count();
+                    }
                 }
             }
         }
@@ -74,10 +78,10 @@ impl PlannedFind {
 fn each_once(branches: &[IndexScan]) -> Vec<&Arc<IndexEntry>> {
     let mut indexes: Vec<&Arc<IndexEntry>> = Vec::new();
     for branch in branches {
-        if !indexes
-            .iter()
-            .any(|index| Arc::ptr_eq(index, &branch.index))
-        {
+        // A wildcard index has a form of its own in each branch.
+        let is_same =
+            |index: &&Arc<IndexEntry>| index.id == branch.index.id && index.key == branch.index.key;
+        if !indexes.iter().any(is_same) {
             indexes.push(&branch.index);
         }
     }

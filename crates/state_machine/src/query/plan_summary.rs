@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use document::key_encoding::Direction;
 
-use crate::catalog::IndexEntry;
+use crate::catalog::{IndexEntry, describe};
 
 /// How an operation reaches its documents.
 #[derive(Debug, Clone)]
@@ -53,6 +53,9 @@ impl fmt::Display for PlanSummary {
 
 /// `IXSCAN { a: 1, b: -1 }`.
 fn write_scan(formatter: &mut fmt::Formatter<'_>, stage: &str, index: &IndexEntry) -> fmt::Result {
+    if !index.kind.is_ordered() {
+        return write!(formatter, "{stage} {}", describe(&index.key));
+    }
     write!(formatter, "{stage} {{ ")?;
     for (position, (path, direction)) in index.fields.iter().enumerate() {
         let separator = if position > 0 { ", " } else { "" };

@@ -17,10 +17,12 @@ use document::{Collation, DocumentError, order};
 
 use super::bounds::KeyRange;
 use super::candidate::{self, Candidate, Conjunction};
+use super::index_kind;
 use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
 use super::request::{Hint, QueryError, ScanDirection};
+use super::text_search;
 use crate::catalog::{CollectionEntry, IndexEntry};
 use crate::{CommandError, Snapshot};
 
@@ -99,6 +101,9 @@ pub(super) fn choose(
     collection: &CollectionEntry,
     wanted: &Wanted<'_>,
 ) -> Result<Plan, QueryError> {
+    if let Some(text) = wanted.filter.text() {
+        return text_search::plan(collection, text, wanted);
+    }
     if let Some(limits) = &wanted.limits {
         return plan_between(collection, limits, wanted);
     }
@@ -109,7 +114,8 @@ pub(super) fn choose(
     match wanted.hint {
         Some(Hint::Natural(direction)) => return Ok(collection_scan(wanted, *direction)),
         Some(hint) => {
-            let index = hinted_index(collection, hint)?;
+            let forms = index_kind::forms(hinted_index(collection, hint)?, &conjunction);
+            let index = forms.first().ok_or_else(index_kind::no_plan)?;
             let candidate = Candidate::new(collection, index, &conjunction, wanted.sort);
             return Ok(plan_of(candidate, &conjunction, wanted));
         }
@@ -163,7 +169,7 @@ fn plan_between(
 
     let sort = wanted
         .sort
-        .filter(|_| index.collation.as_ref() == wanted.collation);
+        .filter(|sort| index.collation.as_ref() == wanted.collation && !sort.is_by_score());
     let order = sort.and_then(|sort| candidate::order_of(&scan, sort));
 
     if let Some(direction) = order {
@@ -182,9 +188,8 @@ fn candidates(
     conjunction: &Conjunction<'_>,
     wanted: &Wanted<'_>,
 ) -> Vec<Candidate> {
-    collection
-        .ready_indexes()
-        .filter(|index| !index.hidden)
+    index_kind::usable(collection, conjunction)
+        .iter()
         .map(|index| Candidate::new(collection, index, conjunction, wanted.sort))
         .filter(Candidate::is_eligible)
         .collect()

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use document::hashing;
 use document::path::{Path, index_tuples};
 use document::projection::Projection;
 
+use super::index_kind;
 use super::planner::Access;
 use super::request::QueryError;
 use super::row::Row;
@@ -60,8 +62,16 @@ impl KeyOf {
                 let paths: Vec<&Path> = index.fields.iter().map(|(path, _)| path).collect();
                 let (tuples, _) = index_tuples(document, &paths)?;
                 let first = tuples.into_iter().next().unwrap_or_default();
-                for (path, value) in paths.into_iter().zip(first) {
-                    append(&mut key, path.as_str(), value);
+                for (position, (path, value)) in paths.into_iter().zip(first).enumerate() {
+                    if let Some(path) = index_kind::given_path(index, position) {
+                        append(&mut key, "$_path", RawBsonRef::String(path));
+                        continue;
+                    }
+                    let held = match index_kind::is_hashed(index, position) {
+                        true => RawBsonRef::Int64(hashing::hash(value)),
+                        false => value,
+                    };
+                    append(&mut key, path.as_str(), held);
                 }
             }
         }

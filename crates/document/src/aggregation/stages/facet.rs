@@ -3,7 +3,7 @@
 use bson::raw::{RawBsonRef, RawDocument};
 
 use super::super::{MEMORY_BYTES_MAX, Pipeline};
-use super::{DocumentStream, RunStage, Stage, blocking, bounded};
+use super::{DocumentStream, RunStage, Stage, blocking, bounded, text_not_first};
 use crate::raw::{self, DocumentWriter};
 use crate::spill::Room;
 use crate::{Context, DocumentError, display};
@@ -53,7 +53,11 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
         for stage in raw::members(stages) {
             check_stage(stage)?;
         }
-        facets.push((facet.name.to_owned(), Pipeline::parse(stages, context)?));
+        let pipeline = Pipeline::parse(stages, context)?;
+        if pipeline.begins_with_text() {
+            return Err(text_not_first());
+        }
+        facets.push((facet.name.to_owned(), pipeline));
     }
     let room = context.room().clone();
     Ok(Stage::Other(Box::new(Facet { facets, room })))

@@ -63,7 +63,7 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
         check_path(path)?;
     }
     if let Some(restriction) = &restriction {
-        Filter::parse_in(restriction, context)?;
+        Filter::parse_in(restriction, context)?.check_no_text()?;
     }
     let mut target = Assignments::new();
     target.insert(target_path, ())?;

@@ -50,10 +50,36 @@ pub(super) enum Stage {
 }
 
 impl Stage {
+    /// What the stages behind this one may know.
+    pub fn context_behind(
+        &self,
+        context: Context,
+        is_first: bool,
+    ) -> Result<Context, DocumentError> {
+        Ok(match self {
+            Stage::Match { filter, .. } if filter.text().is_some() => {
+                if !is_first {
+                    return Err(text_not_first());
+                }
+                context.scored_by(filter)
+            }
+            Stage::Match { .. } | Stage::Sort(_) | Stage::Skip(_) | Stage::Limit(_) => context,
+            Stage::Other(_) => context.behind_change(),
+        })
+    }
+
     /// Whether the stage takes no input.
     pub fn makes_documents(&self) -> bool {
         matches!(self, Stage::Other(stage) if stage.makes_documents())
     }
+}
+
+/// MongoDB's answer to a search in what are no documents of a collection any more.
+fn text_not_first() -> DocumentError {
+    DocumentError::location(
+        17313,
+        "$match with $text is only allowed as the first pipeline stage",
+    )
 }
 
 /// Any other stage.

@@ -14,7 +14,7 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
             "the $sort key specification must be an object",
         ));
     };
-    let sort = SortSpec::parse(fields)?.with_collation(context.collation());
+    let sort = SortSpec::parse_in(fields, context)?.with_collation(context.collation());
     if sort.natural().is_some() {
         return Err(DocumentError::location(
             16410,

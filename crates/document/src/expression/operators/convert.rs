@@ -374,3 +374,9 @@ fn decimal(value: RawBsonRef<'_>) -> Result<Option<RawBson>, DocumentError> {
     };
     Ok(Some(RawBson::Decimal128(decimal::to_bits(exact))))
 }
+
+/// `$toHashedIndexKey`: the value that a hashed index has for the operand; a missing one counts as null.
+pub(super) fn to_hashed_index_key(operands: &Operands<'_>) -> Computed {
+    let operand = operands[0].as_ref().map_or(RawBsonRef::Null, Value::as_ref);
+    Ok(Some(RawBson::Int64(crate::hashing::hash(operand))))
+}

@@ -14,6 +14,7 @@ mod in_collation;
 mod literal;
 mod logarithm;
 mod logical;
+mod meta;
 mod named;
 mod object;
 mod operands;

@@ -5,12 +5,11 @@ use super::Evaluate::{Lazily, Values};
 use super::date::parts;
 use super::{
     accumulated, arithmetic, array, array_parts, bits, comparison, conditional, convert, date,
-    each, literal, logarithm, logical, object, pattern, random, rounding, sets, string, substring,
-    trigonometry, type_of, variables,
+    each, literal, logarithm, logical, meta, object, pattern, random, rounding, sets, string,
+    substring, trigonometry, type_of, variables,
 };
 
 const NO_SCRIPTS: &str = "there is no JavaScript here; write it with other expressions";
-const NO_SCORES: &str = "nothing is scored yet";
 
 /// Every operator that exists, and those that are refused by name.
 #[rustfmt::skip]
@@ -95,7 +94,7 @@ const REGISTRY: &[(&str, Entry)] = &[
     ("$maxN", Named(&array_parts::N_OF_INPUT, Values(array_parts::max_n))),
     ("$median", Named(&accumulated::MEDIAN, Values(accumulated::median))),
     ("$mergeObjects", AtLeast(0, Values(object::merge))),
-    ("$meta", Refused(NO_SCORES)),
+    ("$meta", Parsed(meta::parse)),
     ("$millisecond", Parsed(parts::millisecond)),
     ("$min", AtLeast(0, Values(accumulated::min))),
     ("$minN", Named(&array_parts::N_OF_INPUT, Values(array_parts::min_n))),
@@ -152,7 +151,7 @@ const REGISTRY: &[(&str, Entry)] = &[
     ("$toDate", Exactly(1, Values(convert::to_date))),
     ("$toDecimal", Exactly(1, Values(convert::to_decimal))),
     ("$toDouble", Exactly(1, Values(convert::to_double))),
-    ("$toHashedIndexKey", Refused("there are no hashed indexes yet")),
+    ("$toHashedIndexKey", Exactly(1, Values(convert::to_hashed_index_key))),
     ("$toInt", Exactly(1, Values(convert::to_int))),
     ("$toLong", Exactly(1, Values(convert::to_long))),
     ("$toLower", Exactly(1, Values(string::to_lower))),

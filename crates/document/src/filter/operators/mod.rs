@@ -12,8 +12,8 @@ mod modulo;
 mod regular_expression;
 mod type_of;
 
-use super::Node;
 use super::parse::Place;
+use super::{Node, text};
 use crate::collation::Collation;
 use crate::error::DocumentError;
 use crate::path::Path;
@@ -77,9 +77,7 @@ const TOP_LEVEL: &[(&str, ParseTopLevel)] = &[
     ("$nor", logical::parse_nor),
     ("$or", logical::parse_or),
     ("$sampleRate", expression::parse_sample_rate),
-    ("$text", |_, _| {
-        refused("$text", "there is no text index yet")
-    }),
+    ("$text", text::parse),
     ("$where", |_, _| {
         refused("$where", "there is no JavaScript here; use $expr")
     }),

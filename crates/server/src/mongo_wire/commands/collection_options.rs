@@ -16,7 +16,8 @@ use crate::mongo_wire::values;
 pub(super) fn read(request: &Request<'_>, snapshot: &Snapshot) -> Result<RawDocumentBuf, Failure> {
     let mut options = RawDocumentBuf::new();
     if let Some(validator) = request.document("validator")? {
-        Filter::parse_in(validator, &Context::checking().without_random())?;
+        let filter = Filter::parse_in(validator, &Context::checking().without_random())?;
+        filter.check_no_text()?;
         options.append(cstr!("validator"), validator);
     }
     for (name, allowed) in [

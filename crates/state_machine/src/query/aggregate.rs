@@ -44,6 +44,7 @@ impl ParsedPipeline {
             skip,
             limit,
             projection: None,
+            projection_document: RawDocumentBuf::new(),
             hint: request.hint,
             min: None,
             max: None,

@@ -12,6 +12,7 @@ use document::{Collation, Context};
 use super::cursor::{FindCursor, FindRows};
 use super::key_limits::KeyLimits;
 use super::planner::{self, Plan, Wanted};
+use super::query_shape::QueryShape;
 use super::request::{FindRequest, Hint, QueryError};
 use super::row_shape::{KeyOf, RowShape, Shaping};
 use super::scan::Scan;
@@ -28,6 +29,8 @@ pub(super) struct ParsedFind {
     pub skip: u64,
     pub limit: Option<u64>,
     pub projection: Option<Projection>,
+    /// As it was given; empty if none was.
+    pub projection_document: RawDocumentBuf,
     pub hint: Option<Hint>,
     pub min: Option<RawDocumentBuf>,
     pub max: Option<RawDocumentBuf>,
@@ -64,6 +67,7 @@ impl ParsedFind {
             skip: request.skip,
             limit: request.limit,
             projection: projection.filter(|projection| !projection.is_identity()),
+            projection_document: request.projection.unwrap_or_default(),
             hint: request.hint,
             min: request.min.filter(|limit| !limit.is_empty()),
             max: request.max.filter(|limit| !limit.is_empty()),
@@ -75,6 +79,16 @@ impl ParsedFind {
             room: request.context.room().clone(),
             interrupt: request.interrupt,
         })
+    }
+
+    /// What it is without its values.
+    pub fn shape(&self) -> QueryShape<'_> {
+        QueryShape {
+            filter: &self.filter_document,
+            sort: self.sort.as_ref(),
+            projection: &self.projection_document,
+            collation: self.collation.as_ref(),
+        }
     }
 
     pub fn plan(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {

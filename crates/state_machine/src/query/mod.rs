@@ -24,6 +24,7 @@ mod noted;
 mod plan_summary;
 mod planner;
 mod probe;
+mod query_shape;
 mod request;
 mod row;
 mod row_shape;
@@ -31,6 +32,7 @@ mod scan;
 mod sorting;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod union;
 
 pub use cursor::FindCursor;

@@ -36,6 +36,15 @@ pub(super) struct Plan {
     pub rejected: Vec<(Access, bool)>,
 }
 
+impl Plan {
+    /// The ids of all indexes that would do.
+    pub fn index_ids(&self) -> Vec<u32> {
+        let rejected = self.rejected.iter().map(|(access, _)| access);
+        let accesses = std::iter::once(&self.access).chain(rejected);
+        accesses.flat_map(Access::index_ids).collect()
+    }
+}
+
 /// How documents are reached.
 #[derive(Debug, Clone)]
 pub(super) enum Access {
@@ -49,6 +58,18 @@ pub(super) enum Access {
     Index(IndexScan),
     /// Documents that entries of several scans point to, each once.
     Union(UnionScan),
+}
+
+impl Access {
+    /// The ids of the indexes it goes through.
+    fn index_ids(&self) -> Vec<u32> {
+        match self {
+            Access::Nothing | Access::Collection(_) => Vec::new(),
+            Access::Id(_) => vec![0],
+            Access::Index(scan) => vec![scan.index.id],
+            Access::Union(union) => union.branches.iter().map(|scan| scan.index.id).collect(),
+        }
+    }
 }
 
 /// A scan of parts of an index.

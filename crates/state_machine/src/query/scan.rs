@@ -47,6 +47,15 @@ enum Source {
     Union(Union),
 }
 
+/// What one step of a scan came to.
+pub(super) enum Advance {
+    /// A document that matches.
+    Row(Row),
+    /// More steps are needed.
+    Nothing,
+    End,
+}
+
 /// What one step of a scan found.
 enum Found {
     Document(Slice),
@@ -136,35 +145,40 @@ impl Scan {
     /// The next document that matches.
     fn next_match(&mut self) -> Option<Result<Row, QueryError>> {
         loop {
-            let document = match self.step() {
-                Ok(Found::Document(document)) => document,
-                Ok(Found::Skipped) => continue,
-                Ok(Found::End) => return None,
-                Err(error) => {
-                    self.source = Source::Finished;
-                    return Some(Err(error));
-                }
-            };
-            let row = match Row::stored(document) {
-                Ok(row) => row,
-                Err(error) => return Some(Err(error.into())),
-            };
-            let matches = match &self.filter {
-                None => Ok(true),
-                Some(filter) => filter.try_matches(&row),
-            };
-            match matches {
-                Ok(true) => {
-                    self.touched.matched += 1;
-                    return Some(Ok(row));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    self.source = Source::Finished;
-                    return Some(Err(error.into()));
-                }
+            match self.advance() {
+                Ok(Advance::Row(row)) => return Some(Ok(row)),
+                Ok(Advance::Nothing) => {}
+                Ok(Advance::End) => return None,
+                Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Looks at one key or document.
+    pub fn advance(&mut self) -> Result<Advance, QueryError> {
+        let advanced = self.try_advance();
+        if advanced.is_err() {
+            self.source = Source::Finished;
+        }
+        advanced
+    }
+
+    fn try_advance(&mut self) -> Result<Advance, QueryError> {
+        let document = match self.step()? {
+            Found::Document(document) => document,
+            Found::Skipped => return Ok(Advance::Nothing),
+            Found::End => return Ok(Advance::End),
+        };
+        let row = Row::stored(document)?;
+        let matches = match &self.filter {
+            None => true,
+            Some(filter) => filter.try_matches(&row)?,
+        };
+        if !matches {
+            return Ok(Advance::Nothing);
+        }
+        self.touched.matched += 1;
+        Ok(Advance::Row(row))
     }
 
     /// Asks the interrupt every few times; for whoever gives the rows after they were scanned.

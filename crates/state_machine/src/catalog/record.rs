@@ -91,6 +91,7 @@ pub(crate) fn decode_collection(
         options,
         indexes,
         counters: Arc::new(CountersCell::new(counts)),
+        plan_cache: Arc::default(),
     })
 }
 

@@ -88,7 +88,7 @@ impl Snapshot {
         above: Above,
         verbosity: Verbosity,
     ) -> Result<Document, QueryError> {
-        let planned = find.plan(self)?;
+        let planned = find.plan_afresh(self)?;
         let counts_entries = above == Above::Count && planned.plan.covers_filter;
         let winning_plan = above.stage(winning_plan(&planned, counts_entries)?);
         let mut explained = query_planner(&planned, &winning_plan, above)?;
@@ -116,7 +116,7 @@ impl Snapshot {
         path: &Path,
         verbosity: Verbosity,
     ) -> Result<Document, QueryError> {
-        let planned = find.plan(self)?;
+        let planned = find.plan_afresh(self)?;
         let scan = DistinctScan::of(&planned, path);
         let winning_plan = match &scan {
             Some(scan) => doc! {

@@ -92,6 +92,15 @@ impl ParsedFind {
     }
 
     pub fn plan(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {
+        self.plan_with(snapshot, true)
+    }
+
+    /// The plan that is found without asking what was found before.
+    pub fn plan_afresh(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {
+        self.plan_with(snapshot, false)
+    }
+
+    fn plan_with(self, snapshot: &Snapshot, remembers: bool) -> Result<PlannedFind, QueryError> {
         let Some(collection) = snapshot.collection(&self.namespace) else {
             return Ok(PlannedFind {
                 collection: None,
@@ -109,6 +118,7 @@ impl ParsedFind {
                 min: self.min.as_deref(),
                 max: self.max.as_deref(),
             }),
+            remembered_by: remembers.then(|| self.shape()),
         };
         let plan = planner::choose(snapshot, collection, &wanted)?;
         Ok(PlannedFind {

@@ -25,6 +25,7 @@ mod plan_summary;
 mod planner;
 mod probe;
 mod query_shape;
+mod remembered;
 mod request;
 mod row;
 mod row_shape;

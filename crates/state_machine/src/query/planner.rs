@@ -4,7 +4,7 @@
 //! scan of the collection. They are ranked by what they are sure to save: the whole key of a unique index, then more
 //! leading fields fixed to points, then a range, then an order that makes sorting unnecessary (which goes before a
 //! range when the number of rows is limited), then the scan. Where several indexes narrow the search, a few keys of each
-//! are counted first, and one that is sure to be short wins: see `probe`.
+//! are counted first, and one that is sure to be short wins: see `probe`, and `remembered` for when not all are.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use super::candidate::{self, Candidate, Conjunction};
 use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
+use super::query_shape::QueryShape;
+use super::remembered;
 use super::request::{Hint, QueryError, ScanDirection};
 use crate::catalog::{CollectionEntry, IndexEntry};
 use crate::{CommandError, Snapshot};
@@ -112,6 +114,8 @@ pub(super) struct Wanted<'a> {
     pub hint: Option<&'a Hint>,
     /// From and up to which key of the hinted index.
     pub limits: Option<KeyLimits<'a>>,
+    /// The shape by which what was best is remembered; `None` neither asks nor adds.
+    pub remembered_by: Option<QueryShape<'a>>,
 }
 
 /// The plan for `wanted`. Fails for a hint that names no usable index.
@@ -147,8 +151,8 @@ pub(super) fn choose(
     let mut candidates = candidates(collection, &conjunction, wanted);
     // A stable sort: equal ones keep the order of creation.
     candidates.sort_by(|left, right| right.compare(left, wanted.limited));
-    if candidates.len() > 1 && !candidates[0].unique_key {
-        probe::prefer_shortest(snapshot, &mut candidates)?;
+    if probe::is_a_choice(&candidates) && !candidates[0].unique_key {
+        remembered::prefer_best(snapshot, collection, wanted, &mut candidates)?;
     }
     if !candidates.iter().any(Candidate::is_bounded)
         && let Some(plan) = union(collection, wanted)

@@ -35,6 +35,7 @@ impl ParsedPipeline {
             skip,
             limit,
             count,
+            needed,
         } = leading;
         let find = ParsedFind {
             namespace: request.namespace,
@@ -50,6 +51,7 @@ impl ParsedPipeline {
             max: None,
             shape: RowShape::default(),
             collation,
+            needed,
             room: request.context.room().clone(),
             interrupt: request.interrupt,
         };

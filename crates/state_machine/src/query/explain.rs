@@ -319,7 +319,7 @@ pub(super) fn rejected_plans(
         let filter = to_document(&planned.find.filter_document)?;
         let filter = Some(filter).filter(|filter| !filter.is_empty());
         let stage = access_stage(&planned.find, access, filter, false)?;
-        let tree = stages_above(&planned.find, *must_sort, stage);
+        let tree = stages_above(&planned.find, *must_sort, false, stage);
         Ok(above.stage(tree))
     });
     trees.collect()
@@ -332,8 +332,12 @@ fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document,
         true => None,
         false => Some(to_document(&find.filter_document)?),
     };
+    if let (Access::Index(scan), Some(_)) = (&planned.plan.access, &planned.plan.covering) {
+        let stage = index_stage(scan, "IXSCAN")?;
+        return Ok(stages_above(find, planned.plan.must_sort, true, stage));
+    }
     let stage = access_stage(find, &planned.plan.access, filter, counts_entries)?;
-    Ok(stages_above(find, planned.plan.must_sort, stage))
+    Ok(stages_above(find, planned.plan.must_sort, false, stage))
 }
 
 fn sort_pattern(find: &ParsedFind) -> Document {
@@ -343,8 +347,13 @@ fn sort_pattern(find: &ParsedFind) -> Document {
         .collect()
 }
 
-/// Sorting, skipping, projecting and limiting, as far as `find` asks for it.
-fn stages_above(find: &ParsedFind, must_sort: bool, mut stage: Document) -> Document {
+/// Sorting, skipping, projecting and limiting, as far as `find` asks for it; `covered` says that rows are made of entries.
+fn stages_above(
+    find: &ParsedFind,
+    must_sort: bool,
+    covered: bool,
+    mut stage: Document,
+) -> Document {
     if must_sort {
         let mut sorted = doc! { "stage": "SORT", "sortPattern": sort_pattern(find) };
         if let Some(limit) = find.limit {
@@ -356,8 +365,12 @@ fn stages_above(find: &ParsedFind, must_sort: bool, mut stage: Document) -> Docu
     if find.skip > 0 {
         stage = doc! { "stage": "SKIP", "skipAmount": find.skip as i64, "inputStage": stage };
     }
-    if find.projection.is_some() {
-        stage = doc! { "stage": "PROJECTION_SIMPLE", "inputStage": stage };
+    if covered || find.projection.is_some() {
+        let name = match covered {
+            true => "PROJECTION_COVERED",
+            false => "PROJECTION_SIMPLE",
+        };
+        stage = doc! { "stage": name, "inputStage": stage };
     }
     if let Some(limit) = find.limit.filter(|_| !must_sort || find.skip > 0) {
         stage = doc! { "stage": "LIMIT", "limitAmount": limit as i64, "inputStage": stage };

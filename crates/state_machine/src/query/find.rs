@@ -1,5 +1,6 @@
 //! `find`: parse, choose a plan, and make the cursor that runs it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::RawDocumentBuf;
@@ -9,6 +10,7 @@ use document::sort::SortSpec;
 use document::spill::Room;
 use document::{Collation, Context};
 
+use super::covering::Covering;
 use super::cursor::{FindCursor, FindRows};
 use super::key_limits::KeyLimits;
 use super::planner::{self, Plan, Wanted};
@@ -36,6 +38,8 @@ pub(super) struct ParsedFind {
     pub max: Option<RawDocumentBuf>,
     pub shape: RowShape,
     pub collation: Option<Collation>,
+    /// The top-level fields that are asked for, where no projection says it; `None` if that may be anything.
+    pub needed: Option<BTreeSet<String>>,
     /// Room outside memory for a sort.
     pub room: Room,
     pub interrupt: Interrupt,
@@ -76,9 +80,24 @@ impl ParsedFind {
                 show_record_id: request.show_record_id,
             },
             collation,
+            needed: None,
             room: request.context.room().clone(),
             interrupt: request.interrupt,
         })
+    }
+
+    /// The top-level fields that rows are made of; `None` if that may be anything.
+    fn needed_fields(&self) -> Option<BTreeSet<String>> {
+        if self.shape.return_key || self.shape.show_record_id {
+            return None;
+        }
+        match &self.projection {
+            Some(projection) => {
+                let included = projection.included_fields()?;
+                Some(included.into_iter().map(str::to_owned).collect())
+            }
+            None => self.needed.clone(),
+        }
     }
 
     /// What it is without its values.
@@ -111,6 +130,7 @@ impl ParsedFind {
         let wanted = Wanted {
             filter: &self.filter,
             sort: self.sort.as_ref(),
+            needed: self.needed_fields(),
             collation: self.collation.as_ref(),
             limited: self.limit.is_some(),
             hint: self.hint.as_ref(),
@@ -145,13 +165,17 @@ impl PlannedFind {
             find.filter,
             find.interrupt,
         )
+        .covered_by(self.plan.covering)
     }
 
     /// All of the find: matches sorted, skipped, limited and projected.
     pub fn rows(mut self, snapshot: &Snapshot) -> FindRows {
         let sort = self.find.sort.clone().filter(|_| self.plan.must_sort);
         let (skip, limit) = (self.find.skip, self.find.limit);
-        let projection = self.find.projection.take();
+        // Rows that have nothing else need not be projected.
+        let is_all = |covering: &Covering| covering.is_all();
+        let projected = self.plan.covering.as_ref().is_some_and(is_all);
+        let projection = self.find.projection.take().filter(|_| !projected);
         let query = match &projection {
             Some(projection) if projection.is_positional() => self.find.filter_document.clone(),
             _ => RawDocumentBuf::new(),

@@ -12,6 +12,7 @@ mod aggregate;
 mod bounds;
 mod candidate;
 mod count;
+mod covering;
 mod cursor;
 mod distinct;
 mod entries;

@@ -7,6 +7,7 @@
 //! are counted first, and one that is sure to be short wins: see `probe`, and `remembered` for when not all are.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::RawBson;
@@ -16,7 +17,8 @@ use document::sort::SortSpec;
 use document::{Collation, DocumentError, order};
 
 use super::bounds::KeyRange;
-use super::candidate::{self, Candidate, Conjunction};
+use super::candidate::{self as one_index, Candidate, Conjunction};
+use super::covering::Covering;
 use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
@@ -34,6 +36,8 @@ pub(super) struct Plan {
     pub must_sort: bool,
     /// Whether the access finds matches only, so that counting needs no documents.
     pub covers_filter: bool,
+    /// How rows come out of the entries of the access alone, which then covers the filter.
+    pub covering: Option<Covering>,
     /// What would have done, too: the access, and whether its rows would have to be sorted.
     pub rejected: Vec<(Access, bool)>,
 }
@@ -108,6 +112,8 @@ pub(super) struct UnionScan {
 pub(super) struct Wanted<'a> {
     pub filter: &'a Filter,
     pub sort: Option<&'a SortSpec>,
+    /// The top-level fields that are asked for; `None` where it may be anything.
+    pub needed: Option<BTreeSet<String>>,
     /// How strings are compared.
     pub collation: Option<&'a Collation>,
     pub limited: bool,
@@ -135,7 +141,7 @@ pub(super) fn choose(
         Some(Hint::Natural(direction)) => return Ok(collection_scan(wanted, *direction)),
         Some(hint) => {
             let index = hinted_index(collection, hint)?;
-            let candidate = Candidate::new(collection, index, &conjunction, wanted.sort);
+            let candidate = candidate(collection, index, &conjunction, wanted);
             return Ok(plan_of(candidate, &conjunction, wanted));
         }
         None if conjunction.is_void() => return Ok(nothing()),
@@ -189,7 +195,7 @@ fn plan_between(
     let sort = wanted
         .sort
         .filter(|_| index.collation.as_ref() == wanted.collation);
-    let order = sort.and_then(|sort| candidate::order_of(&scan, sort));
+    let order = sort.and_then(|sort| one_index::order_of(&scan, sort));
 
     if let Some(direction) = order {
         scan.direction = direction;
@@ -198,6 +204,7 @@ fn plan_between(
         access: Access::Index(scan),
         must_sort: wants_order(wanted.sort) && order.is_none(),
         covers_filter: false,
+        covering: None,
         rejected: Vec::new(),
     })
 }
@@ -210,9 +217,27 @@ fn candidates(
     collection
         .ready_indexes()
         .filter(|index| !index.hidden)
-        .map(|index| Candidate::new(collection, index, conjunction, wanted.sort))
+        .map(|index| candidate(collection, index, conjunction, wanted))
         .filter(Candidate::is_eligible)
         .collect()
+}
+
+fn candidate(
+    collection: &CollectionEntry,
+    index: &Arc<IndexEntry>,
+    conjunction: &Conjunction<'_>,
+    wanted: &Wanted<'_>,
+) -> Candidate {
+    let candidate = Candidate::new(collection, index, conjunction, wanted.sort);
+    match &wanted.needed {
+        Some(needed) if tests_all(conjunction, wanted) => candidate.covering(needed, wanted.sort),
+        _ => candidate,
+    }
+}
+
+/// Whether every condition of the filter has bounds.
+fn tests_all(conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> bool {
+    wanted.filter.conjunct_count() == conjunction.bounds.len()
 }
 
 /// A scan for each branch of a disjunction, if every branch has an index that narrows it.
@@ -255,13 +280,14 @@ fn union(collection: &CollectionEntry, wanted: &Wanted<'_>) -> Option<Plan> {
         access: Access::Union(UnionScan { branches, merge }),
         must_sort: wants_order(wanted.sort) && !merge,
         covers_filter: false,
+        covering: None,
         rejected: Vec::new(),
     })
 }
 
-fn plan_of(candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> Plan {
-    let covers_filter =
-        candidate.bounds_all && wanted.filter.conjunct_count() == conjunction.bounds.len();
+fn plan_of(mut candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> Plan {
+    let covers_filter = candidate.bounds_all && tests_all(conjunction, wanted);
+    let covering = candidate.covering.take();
     let must_sort = wants_order(wanted.sort) && !candidate.gives_order;
     let access = candidate.into_access();
     if matches!(access, Access::Nothing) {
@@ -270,6 +296,7 @@ fn plan_of(candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<
     Plan {
         must_sort,
         covers_filter,
+        covering,
         access,
         rejected: Vec::new(),
     }
@@ -284,6 +311,7 @@ fn plan_by_id(wanted: &Wanted<'_>) -> Option<Plan> {
         access: Access::Id(wanted.filter.exact_id()?.into()),
         must_sort: false,
         covers_filter: wanted.filter.conjunct_count() == 1,
+        covering: None,
         rejected: Vec::new(),
     })
 }
@@ -293,6 +321,7 @@ pub(super) fn nothing() -> Plan {
         access: Access::Nothing,
         must_sort: false,
         covers_filter: true,
+        covering: None,
         rejected: Vec::new(),
     }
 }
@@ -302,6 +331,7 @@ fn collection_scan(wanted: &Wanted<'_>, direction: ScanDirection) -> Plan {
         access: Access::Collection(direction),
         must_sort: wants_order(wanted.sort),
         covers_filter: wanted.filter.is_always_true(),
+        covering: None,
         rejected: Vec::new(),
     }
 }

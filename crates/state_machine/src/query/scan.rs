@@ -1,9 +1,11 @@
 //! Runs a plan's access: gives the stored documents that match, in the order of the access, one at a time.
 
+use bson::RawDocumentBuf;
 use document::filter::Filter;
 use document::sort::SortSpec;
 use storage_engine::Slice;
 
+use super::covering::Covering;
 use super::entries::{Entries, Looked, advance};
 use super::interrupt::Interrupt;
 use super::planner::Access;
@@ -31,6 +33,8 @@ pub(super) struct Scan {
     collection_id: u32,
     /// `None` when every document found matches.
     filter: Option<Filter>,
+    /// Set where entries give rows, which then match.
+    covering: Option<Covering>,
     source: Source,
     interrupt: Interrupt,
     steps: u32,
@@ -59,6 +63,8 @@ pub(super) enum Advance {
 /// What one step of a scan found.
 enum Found {
     Document(Slice),
+    /// A row that was made of an entry.
+    Covered(RawDocumentBuf),
     /// An entry that leads to no row.
     Skipped,
     End,
@@ -88,12 +94,19 @@ impl Scan {
             snapshot: snapshot.clone(),
             collection_id,
             filter: (!filter.is_always_true()).then_some(filter),
+            covering: None,
             source,
             interrupt,
             steps: 0,
             touched: Touched::default(),
             told: Touched::default(),
         }
+    }
+
+    /// The same with rows made of entries, as far as they tell. Right only for an access that covers its filter.
+    pub fn covered_by(mut self, covering: Option<Covering>) -> Scan {
+        self.covering = covering;
+        self
     }
 
     /// How many entries the access has, at most `limit`, without looking at documents. Right only for a plan that
@@ -166,6 +179,10 @@ impl Scan {
     fn try_advance(&mut self) -> Result<Advance, QueryError> {
         let document = match self.step()? {
             Found::Document(document) => document,
+            Found::Covered(row) => {
+                self.touched.matched += 1;
+                return Ok(Advance::Row(Row::from(row)));
+            }
             Found::Skipped => return Ok(Advance::Nothing),
             Found::End => return Ok(Advance::End),
         };
@@ -178,7 +195,10 @@ impl Scan {
             return Ok(Advance::Nothing);
         }
         self.touched.matched += 1;
-        Ok(Advance::Row(row))
+        Ok(Advance::Row(match &self.covering {
+            Some(covering) => Row::from(covering.of_document(&row)),
+            None => row,
+        }))
     }
 
     /// Asks the interrupt every few times; for whoever gives the rows after they were scanned.
@@ -209,6 +229,10 @@ impl Scan {
             Source::Entries(entries) => match entries.next(&self.snapshot)? {
                 Looked::Entry(entry) => {
                     self.touched.keys += 1;
+                    let covering = self.covering.as_ref();
+                    if let Some(row) = covering.and_then(|covering| covering.of_entry(&entry)) {
+                        return Ok(Found::Covered(row));
+                    }
                     let pointed = entries.document(entry, &self.snapshot, self.collection_id)?;
                     pointed.map_or(Found::Skipped, |pointed| Found::Document(pointed.document))
                 }

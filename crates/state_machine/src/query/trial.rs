@@ -3,6 +3,7 @@
 
 use bson::{Bson, Document, doc};
 
+use super::covering::Covering;
 use super::explain::{Above, Executed, rejected_plans};
 use super::find::PlannedFind;
 use super::planner::Access;
@@ -32,6 +33,7 @@ impl Trial {
         planned: &PlannedFind,
         access: &Access,
         must_sort: bool,
+        covering: Option<Covering>,
     ) -> Result<Trial, QueryError> {
         let find = &planned.find;
         let mut scan = Scan::new(
@@ -41,7 +43,8 @@ impl Trial {
             find.sort.as_ref(),
             find.filter.clone(),
             find.interrupt.clone(),
-        );
+        )
+        .covered_by(covering);
         let wanted = find
             .limit
             .map_or(RESULTS_MAX, |limit| limit.min(RESULTS_MAX));
@@ -117,7 +120,7 @@ impl Snapshot {
         }
         let mut trials = vec![Bson::Document(winner()?)];
         for ((access, must_sort), tree) in rejected.iter().zip(rejected_plans(planned, above)?) {
-            let trial = Trial::run(self, planned, access, *must_sort)?.below(above);
+            let trial = Trial::run(self, planned, access, *must_sort, None)?.below(above);
             trials.push(Bson::Document(describe(trial, tree)));
         }
         Ok(trials)
@@ -132,7 +135,10 @@ impl Snapshot {
         let plan = &planned.plan;
         let trial = match above == Above::Count && plan.covers_filter {
             true => Trial::count(self, planned)?,
-            false => Trial::run(self, planned, &plan.access, plan.must_sort)?.below(above),
+            false => {
+                let covering = plan.covering.clone();
+                Trial::run(self, planned, &plan.access, plan.must_sort, covering)?.below(above)
+            }
         };
         Ok(describe(trial, winning_plan.clone()))
     }

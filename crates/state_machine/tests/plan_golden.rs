@@ -100,6 +100,21 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
                 false,
             )
         }
+        "grid" => {
+            // `grid N x y`: documents {_id: i, a: i % x, b: i % y} for i below N.
+            let numbers: Vec<i32> = rest.split(' ').map(|word| word.parse().unwrap()).collect();
+            let [count, x, y] = numbers[..] else {
+                panic!("grid N x y");
+            };
+            let documents = (0..count)
+                .map(|i| raw(&bson::doc! { "_id": i, "a": i % x, "b": i % y }))
+                .collect();
+            write(
+                database,
+                WritePlanner::insert(options(), InsertRequest { documents }),
+                false,
+            )
+        }
         "find" => find(database, rest),
         "explain" => {
             let request = find_request(rest);

@@ -404,6 +404,15 @@ fn access_stage(
             stage.insert("inputStage", index_stage(scan, "IXSCAN")?);
             stage
         }
+        Access::Intersection(scan) => {
+            let mut stage = filtered(doc! { "stage": "FETCH" });
+            let sides = scan.sides.iter();
+            let inputs: Result<Vec<Document>, QueryError> =
+                sides.map(|side| index_stage(side, "IXSCAN")).collect();
+            let both = doc! { "stage": "AND_SORTED", "inputStages": inputs? };
+            stage.insert("inputStage", both);
+            stage
+        }
         Access::Union(scan) => {
             let mut stage = filtered(doc! { "stage": "FETCH" });
             stage.insert("inputStage", union_stage(find, scan)?);

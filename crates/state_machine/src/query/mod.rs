@@ -19,6 +19,7 @@ mod entries;
 mod explain;
 mod find;
 mod interrupt;
+mod intersection;
 mod key_check;
 mod key_limits;
 mod noted;

@@ -19,6 +19,7 @@ use document::{Collation, DocumentError, order};
 use super::bounds::KeyRange;
 use super::candidate::{self as one_index, Candidate, Conjunction};
 use super::covering::Covering;
+use super::intersection::{self, IntersectionScan};
 use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
@@ -64,6 +65,8 @@ pub(super) enum Access {
     Index(IndexScan),
     /// Documents that entries of several scans point to, each once.
     Union(UnionScan),
+    /// Documents that entries of two scans both point to, in the order of their `_id`s.
+    Intersection(IntersectionScan),
 }
 
 impl Access {
@@ -74,6 +77,7 @@ impl Access {
             Access::Id(_) => vec![0],
             Access::Index(scan) => vec![scan.index.id],
             Access::Union(union) => union.branches.iter().map(|scan| scan.index.id).collect(),
+            Access::Intersection(scan) => scan.sides.iter().map(|side| side.index.id).collect(),
         }
     }
 }
@@ -158,7 +162,13 @@ pub(super) fn choose(
     // A stable sort: equal ones keep the order of creation.
     candidates.sort_by(|left, right| right.compare(left, wanted.limited));
     if probe::is_a_choice(&candidates) && !candidates[0].unique_key {
-        remembered::prefer_best(snapshot, collection, wanted, &mut candidates)?;
+        let is_short = remembered::prefer_best(snapshot, collection, wanted, &mut candidates)?;
+        if !is_short && let Some(scan) = intersection::worthwhile(snapshot, &candidates)? {
+            return Ok(Plan {
+                rejected: rejected(candidates, wanted),
+                ..plan_of_intersection(scan, wanted)
+            });
+        }
     }
     if !candidates.iter().any(Candidate::is_bounded)
         && let Some(plan) = union(collection, wanted)
@@ -170,13 +180,30 @@ pub(super) fn choose(
         return Ok(collection_scan(wanted, ScanDirection::Forward));
     };
     let mut plan = plan_of(best, &conjunction, wanted);
-    plan.rejected = candidates
-        .map(|other| {
-            let sorts = wants_order(wanted.sort) && !other.gives_order;
-            (other.into_access(), sorts)
-        })
-        .collect();
+    plan.rejected = rejected(candidates, wanted);
     Ok(plan)
+}
+
+/// What would have done, too.
+fn rejected(
+    candidates: impl IntoIterator<Item = Candidate>,
+    wanted: &Wanted<'_>,
+) -> Vec<(Access, bool)> {
+    let others = candidates.into_iter().map(|other| {
+        let sorts = wants_order(wanted.sort) && !other.gives_order;
+        (other.into_access(), sorts)
+    });
+    others.collect()
+}
+
+fn plan_of_intersection(scan: IntersectionScan, wanted: &Wanted<'_>) -> Plan {
+    Plan {
+        access: Access::Intersection(scan),
+        must_sort: wants_order(wanted.sort),
+        covers_filter: false,
+        covering: None,
+        rejected: Vec::new(),
+    }
 }
 
 /// The keys between `min` and `max` of the hinted index.

@@ -18,15 +18,16 @@ use crate::{Namespace, Snapshot};
 /// A remembered plan is given up when it comes to so many times the keys that it had.
 const GROWTH_MAX: u64 = 10;
 
-/// Moves the best of the candidates to the front.
+/// Moves the best of the candidates to the front; whether it is known to have few keys.
 pub(super) fn prefer_best(
     snapshot: &Snapshot,
     collection: &CollectionEntry,
     wanted: &Wanted<'_>,
     candidates: &mut [Candidate],
-) -> Result<(), QueryError> {
+) -> Result<bool, QueryError> {
     let Some(shape) = &wanted.remembered_by else {
-        return probe::prefer_shortest(snapshot, candidates).map(drop);
+        let shortest = probe::prefer_shortest(snapshot, candidates)?;
+        return Ok(shortest.is_some());
     };
     let cache = &collection.plan_cache;
     let shape_key = shape.encode();
@@ -41,11 +42,12 @@ pub(super) fn prefer_best(
             && probe::ends_within(snapshot, &candidates[position], most)?
         {
             candidates[..=position].rotate_right(1);
-            return Ok(());
+            return Ok(true);
         }
         cache.forget(&key);
     }
-    if let Some(keys) = probe::prefer_shortest(snapshot, candidates)? {
+    let shortest = probe::prefer_shortest(snapshot, candidates)?;
+    if let Some(keys) = shortest {
         let plan = CachedPlan {
             index_id: candidates[0].scan.index.id,
             keys,
@@ -55,7 +57,7 @@ pub(super) fn prefer_best(
         };
         cache.remember(key, shape_bytes, plan);
     }
-    Ok(())
+    Ok(shortest.is_some())
 }
 
 fn created_from(shape: &QueryShape<'_>) -> RawDocumentBuf {

@@ -8,6 +8,7 @@ use storage_engine::Slice;
 use super::covering::Covering;
 use super::entries::{Entries, Looked, advance};
 use super::interrupt::Interrupt;
+use super::intersection::{self, Intersection, Met};
 use super::planner::Access;
 use super::request::{QueryError, ScanDirection};
 use super::row::Row;
@@ -49,6 +50,7 @@ enum Source {
     Documents(DocumentScan, ScanDirection),
     Entries(Box<Entries>),
     Union(Union),
+    Intersection(Box<Intersection>),
 }
 
 /// What one step of a scan came to.
@@ -89,6 +91,7 @@ impl Scan {
             }
             Access::Index(scan) => Source::Entries(Box::new(Entries::new(scan))),
             Access::Union(scan) => Source::Union(Union::new(scan, sort)),
+            Access::Intersection(scan) => Source::Intersection(Box::new(Intersection::new(scan))),
         };
         Scan {
             snapshot: snapshot.clone(),
@@ -122,7 +125,7 @@ impl Scan {
         while count < limit {
             self.check()?;
             let more = match &mut self.source {
-                Source::Finished | Source::Union(_) => false,
+                Source::Finished | Source::Union(_) | Source::Intersection(_) => false,
                 Source::Id(key) => {
                     let found = self.snapshot.get_key(key)?.is_some();
                     self.source = Source::Finished;
@@ -242,6 +245,20 @@ impl Scan {
                 }
                 Looked::End => Found::End,
             },
+            Source::Intersection(intersection) => {
+                let before = intersection.keys;
+                let met = intersection.step(&self.snapshot)?;
+                self.touched.keys += intersection.keys - before;
+                match met {
+                    Met::Document(id) => {
+                        let document =
+                            intersection::document(&self.snapshot, self.collection_id, &id)?;
+                        document.map_or(Found::Skipped, Found::Document)
+                    }
+                    Met::Nothing => Found::Skipped,
+                    Met::End => Found::End,
+                }
+            }
             Source::Union(union) => {
                 let step = union.step(&self.snapshot, self.collection_id, &mut self.touched)?;
                 return Ok(match step {

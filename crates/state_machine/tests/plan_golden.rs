@@ -100,6 +100,21 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
                 false,
             )
         }
+        "grid" => {
+            // `grid N x y`: documents {_id: i, a: i % x, b: i % y} for i below N.
+            let numbers: Vec<i32> = rest.split(' ').map(|word| word.parse().unwrap()).collect();
+            let [count, x, y] = numbers[..] else {
+                panic!("grid N x y");
+            };
+            let documents = (0..count)
+                .map(|i| raw(&bson::doc! { "_id": i, "a": i % x, "b": i % y }))
+                .collect();
+            write(
+                database,
+                WritePlanner::insert(options(), InsertRequest { documents }),
+                false,
+            )
+        }
         "find" => find(database, rest),
         "explain" => {
             let request = find_request(rest);
@@ -110,6 +125,7 @@ fn execute(database: &mut Database, command: &str) -> Result<String, QueryError>
             let json = to_json(&Bson::Document(explained));
             Ok(serde_json::to_string_pretty(&json).unwrap() + "\n")
         }
+        "trials" => trials(database, rest),
         "count" => {
             let (filter, _) = parse_json(rest);
             let request = CountRequest {
@@ -202,6 +218,35 @@ fn find(database: &Database, text: &str) -> Result<String, QueryError> {
     let tree = plan(database, Explained::Find(request.clone()))?;
     let found = rows(database.reader().snapshot().find(request))?;
     Ok(format!("{tree}{}", list(&found)))
+}
+
+/// What each plan of a find does when it is tried.
+fn trials(database: &Database, text: &str) -> Result<String, QueryError> {
+    let explained = database.reader().snapshot().explain(ExplainRequest {
+        explained: Explained::Find(find_request(text)),
+        verbosity: Verbosity::AllPlansExecution,
+    })?;
+    let statistics = explained.get_document("executionStats").unwrap();
+    let mut text = String::new();
+    for trial in statistics.get_array("allPlansExecution").unwrap() {
+        let trial = trial.as_document().unwrap();
+        let stages = trial.get_document("executionStages").unwrap();
+        tree(stages, 0, &mut text);
+        let figures = |document: &Document, names: &[&str]| -> String {
+            let figures = names
+                .iter()
+                .map(|name| format!("{name}={}", document.get(*name).unwrap()));
+            figures.collect::<Vec<_>>().join(" ")
+        };
+        let of_trial = ["nReturned", "totalKeysExamined", "totalDocsExamined"];
+        let of_stages = ["works", "advanced", "needTime", "isEOF"];
+        writeln!(text, "{}", figures(trial, &of_trial)).unwrap();
+        writeln!(text, "{}", figures(stages, &of_stages)).unwrap();
+    }
+    let of_run = ["nReturned", "totalKeysExamined", "totalDocsExamined"];
+    let run = of_run.map(|name| format!("{name}={}", statistics.get(name).unwrap()));
+    writeln!(text, "run: {}", run.join(" ")).unwrap();
+    Ok(text)
 }
 
 fn aggregate(database: &Database, text: &str) -> Result<String, QueryError> {

@@ -30,6 +30,17 @@ impl<L> Assignments<L> {
         self.fields.is_empty()
     }
 
+    /// What is assigned, wherever it goes.
+    pub fn leaves(&self) -> Vec<&L> {
+        let fields = self.fields.iter();
+        fields
+            .flat_map(|(_, assignment)| match assignment {
+                Assignment::Value(leaf) => vec![leaf],
+                Assignment::Below(nested) => nested.leaves(),
+            })
+            .collect()
+    }
+
     /// Adds an assignment; a path at, above or below an earlier one is refused.
     pub fn insert(&mut self, path: &str, leaf: L) -> Result<(), DocumentError> {
         self.insert_rest(path, path, leaf)

@@ -39,6 +39,10 @@ pub(super) fn split(pipeline: &Pipeline) -> Result<(LeadingFind, Pipeline), Docu
         }
         taken += 1;
     }
+    let needed = match pipeline.stages.get(taken).map(Arc::as_ref) {
+        Some(Stage::Other(next)) => next.needed_fields(),
+        _ => None,
+    };
     let filter_document = conjunction(&filters);
     let leading = LeadingFind {
         filter: Filter::parse_in(&filter_document, &pipeline.context)?,
@@ -47,6 +51,7 @@ pub(super) fn split(pipeline: &Pipeline) -> Result<(LeadingFind, Pipeline), Docu
         skip,
         limit,
         count,
+        needed,
     };
     let rest = Pipeline {
         stages: pipeline.stages[taken..].to_vec(),

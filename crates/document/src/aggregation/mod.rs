@@ -11,6 +11,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::raw::{RawArray, RawBsonRef};
@@ -65,6 +66,9 @@ pub struct LeadingFind {
     /// What follows only counts: the documents themselves need not be read. The result is one document with this
     /// field (none at all when the count is zero), then the rest of the pipeline runs on it.
     pub count: Option<CountShape>,
+    /// The top-level fields that the rest of the pipeline looks at: documents with nothing else do as well. `None` if that
+    /// may be anything.
+    pub needed: Option<BTreeSet<String>>,
 }
 
 /// The one-document result of a stage that only counts its input: `{$count: field}`, or the

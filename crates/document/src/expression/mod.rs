@@ -7,6 +7,7 @@
 pub(crate) mod budget;
 pub(crate) mod decimal;
 mod environment;
+mod needs;
 pub(crate) mod number;
 mod operators;
 mod scope;

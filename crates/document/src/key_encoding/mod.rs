@@ -27,11 +27,13 @@
 //!
 //! Integers are big-endian. A descending component is the ascending one with all bits inverted.
 
+mod exact;
 mod number;
 mod skip;
 #[cfg(test)]
 mod tests;
 
+pub use exact::exact;
 pub use skip::skip;
 
 use crate::order;

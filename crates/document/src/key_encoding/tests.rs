@@ -95,6 +95,56 @@ fn truncated_keys_are_not_whole() {
     }
 }
 
+#[test]
+fn what_a_key_tells_exactly_comes_back() {
+    let exact_ones = [
+        RawBson::String("a\0b\x01c\u{e4}".to_owned()),
+        RawBson::String(String::new()),
+        RawBson::Boolean(true),
+        RawBson::Boolean(false),
+        RawBson::ObjectId(ObjectId::from_bytes([9; 12])),
+        RawBson::DateTime(bson::DateTime::from_millis(-1)),
+        RawBson::Timestamp(bson::Timestamp {
+            time: 7,
+            increment: 9,
+        }),
+        RawBson::Binary(bson::Binary {
+            subtype: bson::spec::BinarySubtype::Uuid,
+            bytes: vec![0, 255, 1],
+        }),
+        RawBson::MinKey,
+        RawBson::MaxKey,
+    ];
+    for value in exact_ones {
+        for direction in DIRECTIONS {
+            assert_eq!(
+                exact(&key(&value, direction), direction),
+                Some(value.clone())
+            );
+        }
+    }
+    for value in [
+        RawBson::Int32(1),
+        RawBson::Int64(1 << 60),
+        RawBson::Double(-0.0),
+        RawBson::Double(f64::NAN),
+        RawBson::Double(f64::INFINITY),
+        decimal_text("0.1"),
+        RawBson::Null,
+        RawBson::Undefined,
+        raw_value(bson!({ "a": "text" })),
+        raw_value(bson!(["text"])),
+        RawBson::Binary(bson::Binary {
+            subtype: bson::spec::BinarySubtype::BinaryOld,
+            bytes: vec![1],
+        }),
+    ] {
+        for direction in DIRECTIONS {
+            assert_eq!(exact(&key(&value, direction), direction), None, "{value:?}");
+        }
+    }
+}
+
 trait ToBson {
     fn to_bson(self) -> bson::Bson;
 }
@@ -148,6 +198,25 @@ proptest! {
         let length = bytes.len();
         bytes.extend_from_slice(&rest);
         prop_assert_eq!(skip(&bytes, direction), Some(length));
+    }
+
+    #[test]
+    fn a_value_comes_back_as_it_was_or_not_at_all(value in any_value(), direction in any_direction()) {
+        // A symbol, out of use, is the string that it equals.
+        let expected = match &value {
+            RawBson::Symbol(text) => RawBson::String(text.clone()),
+            other => other.clone(),
+        };
+        if let Some(back) = exact(&key(&value, direction), direction) {
+            prop_assert_eq!(back, expected);
+        }
+    }
+
+    #[test]
+    fn exact_survives_any_bytes(bytes in any::<Vec<u8>>(), direction in any_direction()) {
+        if let Some(back) = exact(&bytes, direction) {
+            prop_assert_eq!(key(&back, direction), bytes);
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(crate) fn new_collection(
         options,
         indexes: vec![Arc::new(id_index)],
         counters: Arc::new(CountersCell::default()),
+        plan_cache: Arc::default(),
     }
 }
 
@@ -91,6 +92,7 @@ impl CollectionEntry {
     /// This collection with one index replaced (by id) or added.
     pub(crate) fn with_index(&self, index: IndexEntry) -> CollectionEntry {
         let mut changed = self.clone();
+        changed.plan_cache = Arc::default();
         let place = changed
             .indexes
             .iter()
@@ -114,6 +116,7 @@ impl CollectionEntry {
     /// This collection without one index.
     pub(crate) fn without_index(&self, index_id: u32) -> CollectionEntry {
         let mut changed = self.clone();
+        changed.plan_cache = Arc::default();
         changed.indexes.retain(|index| index.id != index_id);
         changed
     }

@@ -13,6 +13,7 @@ mod kind;
 mod names;
 mod options;
 mod partial;
+mod plan_cache;
 mod record;
 mod spec;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use kind::IndexKind;
 pub use names::{validate_database_name, validate_namespace};
 pub use options::{OWN_OPTIONS, Rules, Sequence, Timestamps, ValidationLevel, Validator, View};
 pub use partial::PartialFilter;
+pub use plan_cache::{CachedPlan, PLAN_CACHE_BYTES_MAX, PLAN_CACHE_ENTRIES_MAX, PlanCache};
 pub use spec::describe;
 pub use text::TextIndex;
 pub use usage::IndexUsage;
@@ -153,6 +155,8 @@ pub struct CollectionEntry {
     /// `_id_` first, then in order of creation.
     pub indexes: Vec<Arc<IndexEntry>>,
     pub(crate) counters: Arc<CountersCell>,
+    /// What this member remembers of the plans for its queries, since its indexes are what they are.
+    pub plan_cache: Arc<PlanCache>,
 }
 
 impl CollectionEntry {

@@ -102,6 +102,7 @@ pub(crate) fn decode_collection(
         options,
         indexes,
         counters: Arc::new(CountersCell::new(counts)),
+        plan_cache: Arc::default(),
     })
 }
 

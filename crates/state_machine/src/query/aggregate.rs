@@ -35,6 +35,7 @@ impl ParsedPipeline {
             skip,
             limit,
             count,
+            needed,
         } = leading;
         let find = ParsedFind {
             namespace: request.namespace,
@@ -44,11 +45,13 @@ impl ParsedPipeline {
             skip,
             limit,
             projection: None,
+            projection_document: RawDocumentBuf::new(),
             hint: request.hint,
             min: None,
             max: None,
             shape: RowShape::default(),
             collation,
+            needed,
             room: request.context.room().clone(),
             interrupt: request.interrupt,
         };

@@ -5,6 +5,7 @@
 //! index that share the beginning of their paths are not bounded together.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use document::key_encoding::Direction;
 use document::sort::SortSpec;
 
 use super::bounds;
+use super::covering::Covering;
 use super::index_kind;
 use super::key_check::KeyCheck;
 use super::planner::{Access, IndexScan, UnionScan};
@@ -113,6 +115,8 @@ pub(super) struct Candidate {
     sound: bool,
     /// Whether the bounds of every conjunct with bounds are exact and in use.
     pub bounds_all: bool,
+    /// How its entries alone give the rows, if they do.
+    pub covering: Option<Covering>,
 }
 
 impl Candidate {
@@ -172,6 +176,7 @@ impl Candidate {
             has_range,
             gives_order: order.is_some() && sort.is_some_and(|sort| !sort.is_empty()),
             exploded,
+            covering: None,
         }
     }
 
@@ -197,10 +202,21 @@ impl Candidate {
                 candidate.has_range,
                 candidate.gives_order,
                 candidate.leaves_out,
+                candidate.covering.is_some(),
                 Reverse(candidate.scan.index.fields.len()),
             )
         };
         rank(self).cmp(&rank(other))
+    }
+
+    /// Lets its entries give the rows, where they have all that is `needed`, and what rows that are not in order yet have
+    /// to be sorted by.
+    pub fn covering(mut self, needed: &BTreeSet<String>, sort: Option<&SortSpec>) -> Candidate {
+        if self.bounds_all && self.exploded.is_none() {
+            let sort = sort.filter(|_| !self.gives_order);
+            self.covering = Covering::new(&self.scan.index, needed, sort);
+        }
+        self
     }
 
     pub fn into_access(self) -> Access {

@@ -1,5 +1,5 @@
-//! `explain`, in the shape of MongoDB's `queryPlanner` and `executionStats`. The caller adds what only it knows: the
-//! command, the server, and how long it took.
+//! `explain`, in the shape of MongoDB's `queryPlanner`, `executionStats` and `allPlansExecution`. The caller adds what only
+//! it knows: the command, the server, and how long it took.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -16,6 +16,7 @@ use super::count::count_matches;
 use super::distinct::DistinctScan;
 use super::find::{ParsedFind, PlannedFind};
 use super::planner::{Access, IndexScan, UnionScan};
+use super::query_shape;
 use super::request::{ExplainRequest, Explained, QueryError, ScanDirection, Verbosity};
 use super::scan::Touched;
 use crate::Snapshot;
@@ -89,17 +90,24 @@ impl Snapshot {
         above: Above,
         verbosity: Verbosity,
     ) -> Result<Document, QueryError> {
-        let planned = find.plan(self)?;
+        let planned = find.plan_afresh(self)?;
         let counts_entries = above == Above::Count && planned.plan.covers_filter;
         let winning_plan = above.stage(winning_plan(&planned, counts_entries)?);
         let mut explained = query_planner(&planned, &winning_plan, above)?;
         if verbosity >= Verbosity::ExecutionStats {
+            let trials = match verbosity {
+                Verbosity::AllPlansExecution => {
+                    let trial = || self.try_winner(&planned, &winning_plan, above);
+                    Some(self.try_all(&planned, above, trial)?)
+                }
+                _ => None,
+            };
             let executed = if above == Above::Count {
                 self.execute_count(planned)?
             } else {
                 self.execute_find(planned)?
             };
-            explained.insert("executionStats", executed.describe(winning_plan, verbosity));
+            explained.insert("executionStats", executed.describe(winning_plan, trials));
         }
         Ok(explained)
     }
@@ -110,7 +118,7 @@ impl Snapshot {
         path: &Path,
         verbosity: Verbosity,
     ) -> Result<Document, QueryError> {
-        let planned = find.plan(self)?;
+        let planned = find.plan_afresh(self)?;
         let scan = DistinctScan::of(&planned, path);
         let winning_plan = match &scan {
             Some(scan) => doc! {
@@ -122,6 +130,15 @@ impl Snapshot {
         };
         let mut explained = query_planner(&planned, &winning_plan, Above::Nothing)?;
         if verbosity >= Verbosity::ExecutionStats {
+            let trials = match (verbosity, &scan) {
+                (Verbosity::AllPlansExecution, None) => {
+                    let trial = || self.try_winner(&planned, &winning_plan, Above::Nothing);
+                    Some(self.try_all(&planned, Above::Nothing, trial)?)
+                }
+                // One entry for each value is no plan for the find: there is nothing to compare it with.
+                (Verbosity::AllPlansExecution, Some(_)) => Some(Vec::new()),
+                _ => None,
+            };
             let (values, touched) = self.distinct_values(planned, scan, path)?;
             let executed = Executed {
                 returned: values.count() as u64,
@@ -129,7 +146,7 @@ impl Snapshot {
                 touched,
                 used_disk: false,
             };
-            explained.insert("executionStats", executed.describe(winning_plan, verbosity));
+            explained.insert("executionStats", executed.describe(winning_plan, trials));
         }
         Ok(explained)
     }
@@ -166,28 +183,35 @@ fn query_planner(
     winning_plan: &Document,
     above: Above,
 ) -> Result<Document, QueryError> {
-    Ok(doc! {
-        "explainVersion": "1",
-        "queryPlanner": {
-            "namespace": planned.find.namespace.to_string(),
-            "indexFilterSet": false,
-            "parsedQuery": to_document(&planned.find.filter_document)?,
-            "winningPlan": winning_plan.clone(),
-            "rejectedPlans": rejected_plans(planned, above)?,
-        },
-    })
+    let mut planner = doc! {
+        "namespace": planned.find.namespace.to_string(),
+        "indexFilterSet": false,
+        "parsedQuery": to_document(&planned.find.filter_document)?,
+    };
+    // Without a collection, or for one `_id`, nothing is ever chosen.
+    if planned.collection.is_some() && !matches!(planned.plan.access, Access::Id(_)) {
+        let shape = planned.find.shape().encode();
+        let shape_hash = query_shape::hash(&shape);
+        let key = query_shape::cache_key(shape, planned.plan.index_ids());
+        planner.insert("queryHash", shape_hash.as_str());
+        planner.insert("planCacheShapeHash", shape_hash);
+        planner.insert("planCacheKey", query_shape::hash(&key));
+    }
+    planner.insert("winningPlan", winning_plan.clone());
+    planner.insert("rejectedPlans", rejected_plans(planned, above)?);
+    Ok(doc! { "explainVersion": "1", "queryPlanner": planner })
 }
 
 /// What running a plan came to.
-struct Executed {
-    returned: u64,
-    counted: Option<u64>,
-    touched: Touched,
-    used_disk: bool,
+pub(super) struct Executed {
+    pub returned: u64,
+    pub counted: Option<u64>,
+    pub touched: Touched,
+    pub used_disk: bool,
 }
 
 impl Executed {
-    fn describe(&self, winning_plan: Document, verbosity: Verbosity) -> Document {
+    fn describe(&self, winning_plan: Document, trials: Option<Vec<Bson>>) -> Document {
         let mut stages = winning_plan;
         self.fill(&mut stages);
         stages.insert("nReturned", self.returned as i64);
@@ -201,14 +225,14 @@ impl Executed {
             "totalDocsExamined": self.touched.documents as i64,
             "executionStages": stages,
         };
-        if verbosity == Verbosity::AllPlansExecution {
-            statistics.insert("allPlansExecution", Bson::Array(Vec::new()));
+        if let Some(trials) = trials {
+            statistics.insert("allPlansExecution", trials);
         }
         statistics
     }
 
     /// Writes into each stage what is known of its part in the work.
-    fn fill(&self, stage: &mut Document) {
+    pub fn fill(&self, stage: &mut Document) {
         let (keys, documents) = (self.touched.keys as i64, self.touched.documents as i64);
         let name = stage.get_str("stage").unwrap_or_default().to_owned();
         let returned = match name.as_str() {
@@ -234,7 +258,7 @@ impl Executed {
 
 /// What stands above the find in the tree of stages.
 #[derive(Clone, Copy, PartialEq)]
-enum Above {
+pub(super) enum Above {
     Nothing,
     /// Counts; needs no documents where the plan covers the filter.
     Count,
@@ -289,13 +313,16 @@ fn explain_pipeline(cursor: Document, stages: &RawArrayBuf) -> Document {
 }
 
 /// The plans that would have done, too.
-fn rejected_plans(planned: &PlannedFind, above: Above) -> Result<Vec<Bson>, QueryError> {
+pub(super) fn rejected_plans(
+    planned: &PlannedFind,
+    above: Above,
+) -> Result<Vec<Document>, QueryError> {
     let trees = planned.plan.rejected.iter().map(|(access, must_sort)| {
         let filter = to_document(&planned.find.filter_document)?;
         let filter = Some(filter).filter(|filter| !filter.is_empty());
         let stage = access_stage(&planned.find, access, filter, false)?;
-        let tree = stages_above(&planned.find, *must_sort, stage);
-        Ok(Bson::Document(above.stage(tree)))
+        let tree = stages_above(&planned.find, *must_sort, false, stage);
+        Ok(above.stage(tree))
     });
     trees.collect()
 }
@@ -307,8 +334,12 @@ fn winning_plan(planned: &PlannedFind, counts_entries: bool) -> Result<Document,
         true => None,
         false => Some(to_document(&find.filter_document)?),
     };
+    if let (Access::Index(scan), Some(_)) = (&planned.plan.access, &planned.plan.covering) {
+        let stage = index_stage(scan, "IXSCAN")?;
+        return Ok(stages_above(find, planned.plan.must_sort, true, stage));
+    }
     let stage = access_stage(find, &planned.plan.access, filter, counts_entries)?;
-    Ok(stages_above(find, planned.plan.must_sort, stage))
+    Ok(stages_above(find, planned.plan.must_sort, false, stage))
 }
 
 fn sort_pattern(find: &ParsedFind) -> Document {
@@ -324,8 +355,13 @@ fn sort_pattern(find: &ParsedFind) -> Document {
         .collect()
 }
 
-/// Sorting, skipping, projecting and limiting, as far as `find` asks for it.
-fn stages_above(find: &ParsedFind, must_sort: bool, mut stage: Document) -> Document {
+/// Sorting, skipping, projecting and limiting, as far as `find` asks for it; `covered` says that rows are made of entries.
+fn stages_above(
+    find: &ParsedFind,
+    must_sort: bool,
+    covered: bool,
+    mut stage: Document,
+) -> Document {
     if must_sort {
         let mut sorted = doc! { "stage": "SORT", "sortPattern": sort_pattern(find) };
         if let Some(limit) = find.limit {
@@ -337,8 +373,12 @@ fn stages_above(find: &ParsedFind, must_sort: bool, mut stage: Document) -> Docu
     if find.skip > 0 {
         stage = doc! { "stage": "SKIP", "skipAmount": find.skip as i64, "inputStage": stage };
     }
-    if find.projection.is_some() {
-        stage = doc! { "stage": "PROJECTION_SIMPLE", "inputStage": stage };
+    if covered || find.projection.is_some() {
+        let name = match covered {
+            true => "PROJECTION_COVERED",
+            false => "PROJECTION_SIMPLE",
+        };
+        stage = doc! { "stage": name, "inputStage": stage };
     }
     if let Some(limit) = find.limit.filter(|_| !must_sort || find.skip > 0) {
         stage = doc! { "stage": "LIMIT", "limitAmount": limit as i64, "inputStage": stage };
@@ -374,6 +414,15 @@ fn access_stage(
                 Some(search) => text_stage(scan, search, stage),
                 None => stage,
             }
+        }
+        Access::Intersection(scan) => {
+            let mut stage = filtered(doc! { "stage": "FETCH" });
+            let sides = scan.sides.iter();
+            let inputs: Result<Vec<Document>, QueryError> =
+                sides.map(|side| index_stage(side, "IXSCAN")).collect();
+            let both = doc! { "stage": "AND_SORTED", "inputStages": inputs? };
+            stage.insert("inputStage", both);
+            stage
         }
         Access::Union(scan) => {
             let mut stage = filtered(doc! { "stage": "FETCH" });

@@ -1,5 +1,6 @@
 //! `find`: parse, choose a plan, and make the cursor that runs it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::RawDocumentBuf;
@@ -9,9 +10,11 @@ use document::sort::SortSpec;
 use document::spill::Room;
 use document::{Collation, Context};
 
+use super::covering::Covering;
 use super::cursor::{FindCursor, FindRows};
 use super::key_limits::KeyLimits;
 use super::planner::{self, Plan, Wanted};
+use super::query_shape::QueryShape;
 use super::request::{FindRequest, Hint, QueryError};
 use super::row_shape::{KeyOf, RowShape, Shaping};
 use super::scan::Scan;
@@ -28,11 +31,15 @@ pub(super) struct ParsedFind {
     pub skip: u64,
     pub limit: Option<u64>,
     pub projection: Option<Projection>,
+    /// As it was given; empty if none was.
+    pub projection_document: RawDocumentBuf,
     pub hint: Option<Hint>,
     pub min: Option<RawDocumentBuf>,
     pub max: Option<RawDocumentBuf>,
     pub shape: RowShape,
     pub collation: Option<Collation>,
+    /// The top-level fields that are asked for, where no projection says it; `None` if that may be anything.
+    pub needed: Option<BTreeSet<String>>,
     /// Room outside memory for a sort.
     pub room: Room,
     pub interrupt: Interrupt,
@@ -68,6 +75,7 @@ impl ParsedFind {
             skip: request.skip,
             limit: request.limit,
             projection: projection.filter(|projection| !projection.is_identity()),
+            projection_document: request.projection.unwrap_or_default(),
             hint: request.hint,
             min: request.min.filter(|limit| !limit.is_empty()),
             max: request.max.filter(|limit| !limit.is_empty()),
@@ -76,12 +84,46 @@ impl ParsedFind {
                 show_record_id: request.show_record_id,
             },
             collation,
+            needed: None,
             room: context.room().clone(),
             interrupt: request.interrupt,
         })
     }
 
+    /// The top-level fields that rows are made of; `None` if that may be anything.
+    fn needed_fields(&self) -> Option<BTreeSet<String>> {
+        if self.shape.return_key || self.shape.show_record_id {
+            return None;
+        }
+        match &self.projection {
+            Some(projection) => {
+                let included = projection.included_fields()?;
+                Some(included.into_iter().map(str::to_owned).collect())
+            }
+            None => self.needed.clone(),
+        }
+    }
+
+    /// What it is without its values.
+    pub fn shape(&self) -> QueryShape<'_> {
+        QueryShape {
+            filter: &self.filter_document,
+            sort: self.sort.as_ref(),
+            projection: &self.projection_document,
+            collation: self.collation.as_ref(),
+        }
+    }
+
     pub fn plan(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {
+        self.plan_with(snapshot, true)
+    }
+
+    /// The plan that is found without asking what was found before.
+    pub fn plan_afresh(self, snapshot: &Snapshot) -> Result<PlannedFind, QueryError> {
+        self.plan_with(snapshot, false)
+    }
+
+    fn plan_with(self, snapshot: &Snapshot, remembers: bool) -> Result<PlannedFind, QueryError> {
         let Some(collection) = snapshot.collection(&self.namespace) else {
             return Ok(PlannedFind {
                 collection: None,
@@ -92,6 +134,7 @@ impl ParsedFind {
         let wanted = Wanted {
             filter: &self.filter,
             sort: self.sort.as_ref(),
+            needed: self.needed_fields(),
             collation: self.collation.as_ref(),
             limited: self.limit.is_some(),
             hint: self.hint.as_ref(),
@@ -99,6 +142,7 @@ impl ParsedFind {
                 min: self.min.as_deref(),
                 max: self.max.as_deref(),
             }),
+            remembered_by: remembers.then(|| self.shape()),
         };
         let plan = planner::choose(snapshot, collection, &wanted)?;
         Ok(PlannedFind {
@@ -125,13 +169,17 @@ impl PlannedFind {
             find.filter,
             find.interrupt,
         )
+        .covered_by(self.plan.covering)
     }
 
     /// All of the find: matches sorted, skipped, limited and projected.
     pub fn rows(mut self, snapshot: &Snapshot) -> FindRows {
         let sort = self.find.sort.clone().filter(|_| self.plan.must_sort);
         let (skip, limit) = (self.find.skip, self.find.limit);
-        let projection = self.find.projection.take();
+        // Rows that have nothing else need not be projected.
+        let is_all = |covering: &Covering| covering.is_all();
+        let projected = self.plan.covering.as_ref().is_some_and(is_all);
+        let projection = self.find.projection.take().filter(|_| !projected);
         let query = match &projection {
             Some(projection) if projection.is_positional() => self.find.filter_document.clone(),
             _ => RawDocumentBuf::new(),

@@ -49,6 +49,11 @@ impl PlannedFind {
                 }
             }
             Access::Index(scan) => scan.index.usage.count(),
+            Access::Intersection(scan) => {
+                for side in &scan.sides {
+                    side.index.usage.count();
+                }
+            }
             Access::Union(union) => {
                 let mut counted = BTreeSet::new();
                 for index in each_once(&union.branches) {
@@ -66,6 +71,10 @@ impl PlannedFind {
             Access::Collection(_) => PlanSummary::Collection,
             Access::Id(_) => PlanSummary::Id,
             Access::Index(scan) => PlanSummary::Index(Arc::clone(&scan.index)),
+            Access::Intersection(scan) => {
+                let sides = scan.sides.iter();
+                PlanSummary::Indexes(sides.map(|side| Arc::clone(&side.index)).collect())
+            }
             Access::Union(union) => {
                 let indexes = each_once(&union.branches).into_iter();
                 PlanSummary::Indexes(indexes.map(Arc::clone).collect())

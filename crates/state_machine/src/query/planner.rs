@@ -4,9 +4,10 @@
 //! scan of the collection. They are ranked by what they are sure to save: the whole key of a unique index, then more
 //! leading fields fixed to points, then a range, then an order that makes sorting unnecessary (which goes before a
 //! range when the number of rows is limited), then the scan. Where several indexes narrow the search, a few keys of each
-//! are counted first, and one that is sure to be short wins: see `probe`.
+//! are counted first, and one that is sure to be short wins: see `probe`, and `remembered` for when not all are.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::RawBson;
@@ -16,11 +17,15 @@ use document::sort::SortSpec;
 use document::{Collation, DocumentError, order};
 
 use super::bounds::KeyRange;
-use super::candidate::{self, Candidate, Conjunction};
+use super::candidate::{self as one_index, Candidate, Conjunction};
+use super::covering::Covering;
 use super::index_kind;
+use super::intersection::{self, IntersectionScan};
 use super::key_check::KeyCheck;
 use super::key_limits::{self, KeyLimits};
 use super::probe;
+use super::query_shape::QueryShape;
+use super::remembered;
 use super::request::{Hint, QueryError, ScanDirection};
 use super::text_search;
 use crate::catalog::{CollectionEntry, IndexEntry};
@@ -34,8 +39,19 @@ pub(super) struct Plan {
     pub must_sort: bool,
     /// Whether the access finds matches only, so that counting needs no documents.
     pub covers_filter: bool,
+    /// How rows come out of the entries of the access alone, which then covers the filter.
+    pub covering: Option<Covering>,
     /// What would have done, too: the access, and whether its rows would have to be sorted.
     pub rejected: Vec<(Access, bool)>,
+}
+
+impl Plan {
+    /// The ids of all indexes that would do.
+    pub fn index_ids(&self) -> Vec<u32> {
+        let rejected = self.rejected.iter().map(|(access, _)| access);
+        let accesses = std::iter::once(&self.access).chain(rejected);
+        accesses.flat_map(Access::index_ids).collect()
+    }
 }
 
 /// How documents are reached.
@@ -51,6 +67,21 @@ pub(super) enum Access {
     Index(IndexScan),
     /// Documents that entries of several scans point to, each once.
     Union(UnionScan),
+    /// Documents that entries of two scans both point to, in the order of their `_id`s.
+    Intersection(IntersectionScan),
+}
+
+impl Access {
+    /// The ids of the indexes it goes through.
+    fn index_ids(&self) -> Vec<u32> {
+        match self {
+            Access::Nothing | Access::Collection(_) => Vec::new(),
+            Access::Id(_) => vec![0],
+            Access::Index(scan) => vec![scan.index.id],
+            Access::Union(union) => union.branches.iter().map(|scan| scan.index.id).collect(),
+            Access::Intersection(scan) => scan.sides.iter().map(|side| side.index.id).collect(),
+        }
+    }
 }
 
 /// A scan of parts of an index.
@@ -87,12 +118,16 @@ pub(super) struct UnionScan {
 pub(super) struct Wanted<'a> {
     pub filter: &'a Filter,
     pub sort: Option<&'a SortSpec>,
+    /// The top-level fields that are asked for; `None` where it may be anything.
+    pub needed: Option<BTreeSet<String>>,
     /// How strings are compared.
     pub collation: Option<&'a Collation>,
     pub limited: bool,
     pub hint: Option<&'a Hint>,
     /// From and up to which key of the hinted index.
     pub limits: Option<KeyLimits<'a>>,
+    /// The shape by which what was best is remembered; `None` neither asks nor adds.
+    pub remembered_by: Option<QueryShape<'a>>,
 }
 
 /// The plan for `wanted`. Fails for a hint that names no usable index.
@@ -116,7 +151,7 @@ pub(super) fn choose(
         Some(hint) => {
             let forms = index_kind::forms(hinted_index(collection, hint)?, &conjunction);
             let index = forms.first().ok_or_else(index_kind::no_plan)?;
-            let candidate = Candidate::new(collection, index, &conjunction, wanted.sort);
+            let candidate = candidate(collection, index, &conjunction, wanted);
             return Ok(plan_of(candidate, &conjunction, wanted));
         }
         None if conjunction.is_void() => return Ok(nothing()),
@@ -132,8 +167,14 @@ pub(super) fn choose(
     let mut candidates = candidates(collection, &conjunction, wanted);
     // A stable sort: equal ones keep the order of creation.
     candidates.sort_by(|left, right| right.compare(left, wanted.limited));
-    if candidates.len() > 1 && !candidates[0].unique_key {
-        probe::prefer_shortest(snapshot, &mut candidates)?;
+    if probe::is_a_choice(&candidates) && !candidates[0].unique_key {
+        let is_short = remembered::prefer_best(snapshot, collection, wanted, &mut candidates)?;
+        if !is_short && let Some(scan) = intersection::worthwhile(snapshot, &candidates)? {
+            return Ok(Plan {
+                rejected: rejected(candidates, wanted),
+                ..plan_of_intersection(scan, wanted)
+            });
+        }
     }
     if !candidates.iter().any(Candidate::is_bounded)
         && let Some(plan) = union(collection, wanted)
@@ -145,13 +186,30 @@ pub(super) fn choose(
         return Ok(collection_scan(wanted, ScanDirection::Forward));
     };
     let mut plan = plan_of(best, &conjunction, wanted);
-    plan.rejected = candidates
-        .map(|other| {
-            let sorts = wants_order(wanted.sort) && !other.gives_order;
-            (other.into_access(), sorts)
-        })
-        .collect();
+    plan.rejected = rejected(candidates, wanted);
     Ok(plan)
+}
+
+/// What would have done, too.
+fn rejected(
+    candidates: impl IntoIterator<Item = Candidate>,
+    wanted: &Wanted<'_>,
+) -> Vec<(Access, bool)> {
+    let others = candidates.into_iter().map(|other| {
+        let sorts = wants_order(wanted.sort) && !other.gives_order;
+        (other.into_access(), sorts)
+    });
+    others.collect()
+}
+
+fn plan_of_intersection(scan: IntersectionScan, wanted: &Wanted<'_>) -> Plan {
+    Plan {
+        access: Access::Intersection(scan),
+        must_sort: wants_order(wanted.sort),
+        covers_filter: false,
+        covering: None,
+        rejected: Vec::new(),
+    }
 }
 
 /// The keys between `min` and `max` of the hinted index.
@@ -170,7 +228,7 @@ fn plan_between(
     let sort = wanted
         .sort
         .filter(|sort| index.collation.as_ref() == wanted.collation && !sort.is_by_score());
-    let order = sort.and_then(|sort| candidate::order_of(&scan, sort));
+    let order = sort.and_then(|sort| one_index::order_of(&scan, sort));
 
     if let Some(direction) = order {
         scan.direction = direction;
@@ -179,6 +237,7 @@ fn plan_between(
         access: Access::Index(scan),
         must_sort: wants_order(wanted.sort) && order.is_none(),
         covers_filter: false,
+        covering: None,
         rejected: Vec::new(),
     })
 }
@@ -190,9 +249,27 @@ fn candidates(
 ) -> Vec<Candidate> {
     index_kind::usable(collection, conjunction)
         .iter()
-        .map(|index| Candidate::new(collection, index, conjunction, wanted.sort))
+        .map(|index| candidate(collection, index, conjunction, wanted))
         .filter(Candidate::is_eligible)
         .collect()
+}
+
+fn candidate(
+    collection: &CollectionEntry,
+    index: &Arc<IndexEntry>,
+    conjunction: &Conjunction<'_>,
+    wanted: &Wanted<'_>,
+) -> Candidate {
+    let candidate = Candidate::new(collection, index, conjunction, wanted.sort);
+    match &wanted.needed {
+        Some(needed) if tests_all(conjunction, wanted) => candidate.covering(needed, wanted.sort),
+        _ => candidate,
+    }
+}
+
+/// Whether every condition of the filter has bounds.
+fn tests_all(conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> bool {
+    wanted.filter.conjunct_count() == conjunction.bounds.len()
 }
 
 /// A scan for each branch of a disjunction, if every branch has an index that narrows it.
@@ -235,13 +312,14 @@ fn union(collection: &CollectionEntry, wanted: &Wanted<'_>) -> Option<Plan> {
         access: Access::Union(UnionScan { branches, merge }),
         must_sort: wants_order(wanted.sort) && !merge,
         covers_filter: false,
+        covering: None,
         rejected: Vec::new(),
     })
 }
 
-fn plan_of(candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> Plan {
-    let covers_filter =
-        candidate.bounds_all && wanted.filter.conjunct_count() == conjunction.bounds.len();
+fn plan_of(mut candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<'_>) -> Plan {
+    let covers_filter = candidate.bounds_all && tests_all(conjunction, wanted);
+    let covering = candidate.covering.take();
     let must_sort = wants_order(wanted.sort) && !candidate.gives_order;
     let access = candidate.into_access();
     if matches!(access, Access::Nothing) {
@@ -250,6 +328,7 @@ fn plan_of(candidate: Candidate, conjunction: &Conjunction<'_>, wanted: &Wanted<
     Plan {
         must_sort,
         covers_filter,
+        covering,
         access,
         rejected: Vec::new(),
     }
@@ -264,6 +343,7 @@ fn plan_by_id(wanted: &Wanted<'_>) -> Option<Plan> {
         access: Access::Id(wanted.filter.exact_id()?.into()),
         must_sort: false,
         covers_filter: wanted.filter.conjunct_count() == 1,
+        covering: None,
         rejected: Vec::new(),
     })
 }
@@ -273,6 +353,7 @@ pub(super) fn nothing() -> Plan {
         access: Access::Nothing,
         must_sort: false,
         covers_filter: true,
+        covering: None,
         rejected: Vec::new(),
     }
 }
@@ -282,6 +363,7 @@ fn collection_scan(wanted: &Wanted<'_>, direction: ScanDirection) -> Plan {
         access: Access::Collection(direction),
         must_sort: wants_order(wanted.sort),
         covers_filter: wanted.filter.is_always_true(),
+        covering: None,
         rejected: Vec::new(),
     }
 }

@@ -245,7 +245,7 @@ pub enum Verbosity {
     QueryPlanner,
     /// Runs the plan and counts what it touched.
     ExecutionStats,
-    /// As `ExecutionStats`, plus an empty list for the plans that were not tried.
+    /// As `ExecutionStats`, plus what each plan that would have done does when it is tried.
     AllPlansExecution,
 }
 

@@ -42,7 +42,10 @@ pub(super) enum KeyOf {
 impl KeyOf {
     pub fn access(access: &Access) -> KeyOf {
         match access {
-            Access::Nothing | Access::Collection(_) | Access::Union(_) => KeyOf::Nothing,
+            Access::Nothing
+            | Access::Collection(_)
+            | Access::Union(_)
+            | Access::Intersection(_) => KeyOf::Nothing,
             Access::Id(_) => KeyOf::Id,
             Access::Index(scan) => KeyOf::Index(Arc::clone(&scan.index)),
         }

@@ -1,11 +1,14 @@
 //! Runs a plan's access: gives the stored documents that match, in the order of the access, one at a time.
 
+use bson::RawDocumentBuf;
 use document::filter::Filter;
 use document::sort::SortSpec;
 use storage_engine::Slice;
 
+use super::covering::Covering;
 use super::entries::{Entries, Looked, advance};
 use super::interrupt::Interrupt;
+use super::intersection::{self, Intersection, Met};
 use super::planner::Access;
 use super::request::{QueryError, ScanDirection};
 use super::row::Row;
@@ -31,6 +34,8 @@ pub(super) struct Scan {
     collection_id: u32,
     /// `None` when every document found matches.
     filter: Option<Filter>,
+    /// Set where entries give rows, which then match.
+    covering: Option<Covering>,
     source: Source,
     interrupt: Interrupt,
     steps: u32,
@@ -45,11 +50,23 @@ enum Source {
     Documents(DocumentScan, ScanDirection),
     Entries(Box<Entries>),
     Union(Union),
+    Intersection(Box<Intersection>),
+}
+
+/// What one step of a scan came to.
+pub(super) enum Advance {
+    /// A document that matches.
+    Row(Row),
+    /// More steps are needed.
+    Nothing,
+    End,
 }
 
 /// What one step of a scan found.
 enum Found {
     Document(Slice),
+    /// A row that was made of an entry.
+    Covered(RawDocumentBuf),
     /// An entry that leads to no row.
     Skipped,
     End,
@@ -74,17 +91,25 @@ impl Scan {
             }
             Access::Index(scan) => Source::Entries(Box::new(Entries::new(scan))),
             Access::Union(scan) => Source::Union(Union::new(scan, sort)),
+            Access::Intersection(scan) => Source::Intersection(Box::new(Intersection::new(scan))),
         };
         Scan {
             snapshot: snapshot.clone(),
             collection_id,
             filter: (!filter.is_always_true()).then_some(filter),
+            covering: None,
             source,
             interrupt,
             steps: 0,
             touched: Touched::default(),
             told: Touched::default(),
         }
+    }
+
+    /// The same with rows made of entries, as far as they tell. Right only for an access that covers its filter.
+    pub fn covered_by(mut self, covering: Option<Covering>) -> Scan {
+        self.covering = covering;
+        self
     }
 
     /// How many entries the access has, at most `limit`, without looking at documents. Right only for a plan that
@@ -100,7 +125,7 @@ impl Scan {
         while count < limit {
             self.check()?;
             let more = match &mut self.source {
-                Source::Finished | Source::Union(_) => false,
+                Source::Finished | Source::Union(_) | Source::Intersection(_) => false,
                 Source::Id(key) => {
                     let found = self.snapshot.get_key(key)?.is_some();
                     self.source = Source::Finished;
@@ -136,35 +161,47 @@ impl Scan {
     /// The next document that matches.
     fn next_match(&mut self) -> Option<Result<Row, QueryError>> {
         loop {
-            let document = match self.step() {
-                Ok(Found::Document(document)) => document,
-                Ok(Found::Skipped) => continue,
-                Ok(Found::End) => return None,
-                Err(error) => {
-                    self.source = Source::Finished;
-                    return Some(Err(error));
-                }
-            };
-            let row = match Row::stored(document) {
-                Ok(row) => row,
-                Err(error) => return Some(Err(error.into())),
-            };
-            let matches = match &self.filter {
-                None => Ok(true),
-                Some(filter) => filter.try_matches(&row),
-            };
-            match matches {
-                Ok(true) => {
-                    self.touched.matched += 1;
-                    return Some(Ok(row));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    self.source = Source::Finished;
-                    return Some(Err(error.into()));
-                }
+            match self.advance() {
+                Ok(Advance::Row(row)) => return Some(Ok(row)),
+                Ok(Advance::Nothing) => {}
+                Ok(Advance::End) => return None,
+                Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Looks at one key or document.
+    pub fn advance(&mut self) -> Result<Advance, QueryError> {
+        let advanced = self.try_advance();
+        if advanced.is_err() {
+            self.source = Source::Finished;
+        }
+        advanced
+    }
+
+    fn try_advance(&mut self) -> Result<Advance, QueryError> {
+        let document = match self.step()? {
+            Found::Document(document) => document,
+            Found::Covered(row) => {
+                self.touched.matched += 1;
+                return Ok(Advance::Row(Row::from(row)));
+            }
+            Found::Skipped => return Ok(Advance::Nothing),
+            Found::End => return Ok(Advance::End),
+        };
+        let row = Row::stored(document)?;
+        let matches = match &self.filter {
+            None => true,
+            Some(filter) => filter.try_matches(&row)?,
+        };
+        if !matches {
+            return Ok(Advance::Nothing);
+        }
+        self.touched.matched += 1;
+        Ok(Advance::Row(match &self.covering {
+            Some(covering) => Row::from(covering.of_document(&row)),
+            None => row,
+        }))
     }
 
     /// Asks the interrupt every few times; for whoever gives the rows after they were scanned.
@@ -195,6 +232,10 @@ impl Scan {
             Source::Entries(entries) => match entries.next(&self.snapshot)? {
                 Looked::Entry(entry) => {
                     self.touched.keys += 1;
+                    let covering = self.covering.as_ref();
+                    if let Some(row) = covering.and_then(|covering| covering.of_entry(&entry)) {
+                        return Ok(Found::Covered(row));
+                    }
                     let pointed = entries.document(entry, &self.snapshot, self.collection_id)?;
                     pointed.map_or(Found::Skipped, |pointed| Found::Document(pointed.document))
                 }
@@ -204,6 +245,20 @@ impl Scan {
                 }
                 Looked::End => Found::End,
             },
+            Source::Intersection(intersection) => {
+                let before = intersection.keys;
+                let met = intersection.step(&self.snapshot)?;
+                self.touched.keys += intersection.keys - before;
+                match met {
+                    Met::Document(id) => {
+                        let document =
+                            intersection::document(&self.snapshot, self.collection_id, &id)?;
+                        document.map_or(Found::Skipped, Found::Document)
+                    }
+                    Met::Nothing => Found::Skipped,
+                    Met::End => Found::End,
+                }
+            }
             Source::Union(union) => {
                 let step = union.step(&self.snapshot, self.collection_id, &mut self.touched)?;
                 return Ok(match step {

@@ -55,6 +55,7 @@ pub(super) fn plan(
         access,
         must_sort: wanted.sort.is_some_and(|sort| !sort.is_empty()),
         covers_filter: false,
+        covering: None,
         rejected: Vec::new(),
     })
 }

@@ -1,5 +1,7 @@
 //! One output field of `$group`: which accumulator, over what.
 
+use std::collections::BTreeSet;
+
 use bson::RawDocumentBuf;
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 
@@ -60,6 +62,13 @@ impl Specification {
             None => accumulator.add(value),
             Some(sort) => accumulator.add_at(sort.key(document)?, value),
         }
+    }
+
+    /// As for an expression: the fields of a document that it looks at.
+    pub fn add_needs(&self, fields: &mut BTreeSet<String>) -> bool {
+        let sorted = self.sort.iter().flat_map(|sort| sort.fields());
+        fields.extend(sorted.filter_map(|field| field.path.split('.').next().map(str::to_owned)));
+        self.argument.add_needs(fields)
     }
 
     /// Whether the result is the number of documents: `{$sum: 1}` and `{$count: {}}`.

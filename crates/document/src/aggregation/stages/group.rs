@@ -6,7 +6,7 @@
 //! What does not fit in memory waits on disk, where there is room: groups that are begun go on growing for a while, the
 //! documents of others are put away by their key. Both are then given together, in the order of the keys.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -89,6 +89,17 @@ impl RunStage for Group {
     fn run(&self, input: DocumentStream) -> DocumentStream {
         let inner = Arc::clone(&self.inner);
         blocking(input, move |input| Inner::collect(&inner, input))
+    }
+
+    fn needed_fields(&self) -> Option<BTreeSet<String>> {
+        let mut fields = BTreeSet::new();
+        let known = self.inner.id.add_needs(&mut fields)
+            && self
+                .inner
+                .fields
+                .iter()
+                .all(|(_, accumulator)| accumulator.add_needs(&mut fields));
+        known.then_some(fields)
     }
 
     fn count_shape(&self) -> Option<CountShape> {

@@ -24,6 +24,7 @@ mod unset;
 mod unwind;
 mod window;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -89,6 +90,11 @@ pub(super) trait RunStage: Debug + Send + Sync {
 
     /// How the stage only counts its input, if that is all it does.
     fn count_shape(&self) -> Option<CountShape> {
+        None
+    }
+
+    /// The top-level fields of its input that its output depends on; `None` if that may be anything.
+    fn needed_fields(&self) -> Option<BTreeSet<String>> {
         None
     }
 

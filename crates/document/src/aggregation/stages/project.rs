@@ -1,5 +1,6 @@
 //! `$project`: inclusion, exclusion and computed fields. Computed fields follow the included ones.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::RawDocumentBuf;
@@ -62,6 +63,14 @@ impl RunStage for Project {
             }
             compute(&computed, &document, projected)
         })
+    }
+
+    fn needed_fields(&self) -> Option<BTreeSet<String>> {
+        let included = self.projection.included_fields()?;
+        let mut fields: BTreeSet<String> = included.into_iter().map(str::to_owned).collect();
+        let computed = self.computed.leaves();
+        let known = computed.iter().all(|value| value.add_needs(&mut fields));
+        known.then_some(fields)
     }
 }
 

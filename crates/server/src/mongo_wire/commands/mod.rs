@@ -42,6 +42,7 @@ mod list_commands;
 mod list_databases;
 mod list_indexes;
 mod ping;
+mod plan_cache;
 mod profile;
 mod rename_collection;
 mod repl_set_freeze;
@@ -162,6 +163,10 @@ static COMMANDS: &[&Command] = &[
     &list_commands::COMMAND,
     &list_databases::COMMAND,
     &list_indexes::COMMAND,
+    &plan_cache::CLEAR,
+    &plan_cache::SET_FILTER,
+    &plan_cache::LIST_FILTERS,
+    &plan_cache::CLEAR_FILTERS,
     &profile::COMMAND,
     &rename_collection::COMMAND,
     &repl_set_freeze::COMMAND,

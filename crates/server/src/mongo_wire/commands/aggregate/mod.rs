@@ -2,6 +2,7 @@
 
 mod index_stats;
 mod merge;
+mod plan_cache_stats;
 mod sources;
 mod writing;
 

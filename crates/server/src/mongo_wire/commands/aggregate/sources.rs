@@ -9,6 +9,7 @@ use super::super::collection_stats;
 use super::super::current_op;
 use super::super::find::context;
 use super::index_stats;
+use super::plan_cache_stats;
 use crate::mongo_wire::cursors::Rows;
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::document_writer::DocumentWriter;
@@ -33,6 +34,7 @@ pub(super) async fn open(
             vec![collection_stats::row(invocation, options).await?]
         }
         "$indexStats" => index_stats::rows(invocation, options).await?,
+        "$planCacheStats" => plan_cache_stats::rows(invocation, options).await?,
         "$currentOp" => current_op::rows(invocation, options)?,
         "$listLocalSessions" => local_sessions(invocation, options)?,
         "$changeStream" => return Err(Failure::not_supported("aggregation stage $changeStream")),
@@ -50,11 +52,12 @@ pub(super) async fn open(
 }
 
 /// What can only come first.
-const FIRST_ONLY: [&str; 4] = [
+const FIRST_ONLY: [&str; 5] = [
     "$collStats",
     "$currentOp",
     "$indexStats",
     "$listLocalSessions",
+    "$planCacheStats",
 ];
 
 fn check_places(pipeline: &[&RawDocument]) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
-//! `distinct`: from the documents, or from an index that begins with the path, reading one document for each value. Values
-//! always come out of documents, as a key does not tell numbers of different types apart.
+//! `distinct`: from the documents, or from an index that begins with the path, looking at one entry for each value. Where the
+//! entry leaves in doubt what the value is (a key does not tell numbers of different types apart) its document is read.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use bson::{RawArrayBuf, RawBsonRef, RawDocument};
+use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument};
 use document::collation::collated;
 use document::key_encoding::{self, Direction};
 use document::path::{LeafArrays, Path};
@@ -77,7 +77,7 @@ impl Snapshot {
     }
 }
 
-/// A scan of an index that looks at one document for each value.
+/// A scan of an index that looks at one entry for each value.
 pub(super) struct DistinctScan(pub(super) IndexScan);
 
 impl DistinctScan {
@@ -175,6 +175,10 @@ impl SkippingScan<'_> {
                 continue;
             }
             passed_over = 0;
+            if let Some(value) = whole_value(&scan.index, first) {
+                values.add(value.as_raw_bson_ref())?;
+                continue;
+            }
             let Some(parts) = keyspace::index_entry_parts(scan.index.unique, &key, &value) else {
                 continue;
             };
@@ -187,6 +191,15 @@ impl SkippingScan<'_> {
         }
         Ok(None)
     }
+}
+
+/// The value that an encoded first field of an index stands for, if it tells.
+fn whole_value(index: &IndexEntry, field: &[u8]) -> Option<RawBson> {
+    let (_, direction) = index.fields.first()?;
+    if index.multikey || index.collation.is_some() {
+        return None;
+    }
+    key_encoding::exact(field, *direction)
 }
 
 impl DistinctRequest {

@@ -3,7 +3,8 @@
 //! Every read sees exactly the state as of the snapshot's log index. Rows come out of pull iterators: nothing
 //! is read before it is asked for, and only sorting and grouping stages hold more than one row. A missing
 //! collection reads as an empty one. An index only narrows what is fetched: the whole filter is checked again
-//! on every document, so a wrong bound can cost time, never a wrong row, as long as bounds never exclude a match.
+//! on every document, so a wrong bound can cost time, never a wrong row, as long as bounds never exclude a match. Entries
+//! are taken at their word only where bounds are exact: to count them, and to make rows of them (`covering`).
 //!
 //! No clock in here: time limits and kills come in as an [`Interrupt`] that is asked before every step. Through it the
 //! owner of a read also hears of the plan and of what was looked at.

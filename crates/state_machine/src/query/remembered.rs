@@ -32,9 +32,8 @@ pub(super) fn prefer_best(
     let cache = &collection.plan_cache;
     let shape_key = shape.encode();
     let shape_bytes = shape_key.len();
-    let shape_hash = || query_shape::hash(&shape_key);
     let indexes = candidates.iter().map(|candidate| candidate.scan.index.id);
-    let key = query_shape::cache_key(shape_key.clone(), indexes.collect());
+    let key = query_shape::cache_key(shape_key, indexes.collect());
     if let Some((index_id, keys)) = cache.best(&key) {
         let most = keys.max(1).saturating_mul(GROWTH_MAX);
         let is_it = |one: &Candidate| one.scan.index.id == index_id && one.is_bounded();
@@ -51,7 +50,7 @@ pub(super) fn prefer_best(
         let plan = CachedPlan {
             index_id: candidates[0].scan.index.id,
             keys,
-            shape_hash: shape_hash(),
+            shape_hash: query_shape::hash(&key[..shape_bytes]),
             key_hash: query_shape::hash(&key),
             created_from: created_from(shape),
         };

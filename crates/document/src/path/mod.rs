@@ -12,6 +12,8 @@ pub use index::{index_keys, index_keys_in, index_tuples, index_values};
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
+use crate::raw;
+
 /// A dotted path such as `a.b.0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
@@ -84,11 +86,7 @@ impl Path {
 
 /// The first field of `document` with this name; None too where the bytes before it are damaged.
 pub fn field<'d>(document: &'d RawDocument, name: &str) -> Option<RawBsonRef<'d>> {
-    document
-        .iter_elements()
-        .map_while(Result::ok)
-        .find(|element| element.key().as_str() == name)
-        .and_then(|element| element.value().ok())
+    raw::field(document, name)
 }
 
 /// The member at `position`.

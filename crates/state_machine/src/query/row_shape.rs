@@ -92,10 +92,9 @@ fn append(document: &mut RawDocumentBuf, name: &str, value: RawBsonRef<'_>) {
 impl Shaping {
     /// The row for `document`.
     pub fn row(&self, document: Row) -> Result<Row, QueryError> {
+        // A key stands alone, as MongoDB gives it, whatever else was asked for.
         if let Some(key) = &self.key {
-            return self
-                .identified(key.of(&document)?, &document)
-                .map(Row::from);
+            return key.of(&document).map(Row::from);
         }
         let projected = match &self.projection {
             Some((projection, query)) => projection.apply_to_match(&document, query)?,

@@ -135,20 +135,18 @@ impl Inner {
             key.clear();
             let seen = collated(inner.context.collation(), id);
             key_encoding::encode(seen.as_ref(), Direction::Ascending, &mut key);
-            if let Some(away) = &mut away
-                && (is_full || !held.contains_key(&key))
-            {
+            if let Some(entry) = held.get_mut(&key).filter(|_| !is_full) {
+                bytes = inner.feed(entry, &document, bytes)?;
+            } else if let Some(away) = &mut away {
                 // From its first document here on, all of a group come here.
                 away.push(key.clone(), document)?;
                 continue;
-            }
-            if !held.contains_key(&key) {
-                let entry = inner.begin(id)?;
+            } else {
+                let mut entry = inner.begin(id)?;
                 bytes += 2 * key.len() + entry_bytes(&entry);
+                bytes = inner.feed(&mut entry, &document, bytes)?;
                 held.insert(key.clone(), entry);
             }
-            let entry = held.get_mut(&key).expect("present or just inserted");
-            bytes = inner.feed(entry, &document, bytes)?;
             is_full = !share.hold(bytes);
             if away.is_none() && (is_full || bytes > bytes_max) {
                 if room.disk().is_none() {

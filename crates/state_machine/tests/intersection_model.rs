@@ -45,7 +45,8 @@ fn database(blocks: &[Block]) -> Database {
     let mut documents = Vec::new();
     for block in blocks {
         for number in 0..block.documents {
-            let value = |number: u32, every: u32| match (number % every == 0, block.arrays) {
+            let value = |number: u32, every: u32| match (number.is_multiple_of(every), block.arrays)
+            {
                 (true, true) => Bson::from(vec![1, 2]),
                 (is_one, _) => Bson::Int32(i32::from(is_one)),
             };

@@ -95,9 +95,25 @@ impl Node {
     /// Asks for an index at which a read is linearizable; `done` is called exactly once, after that index is applied
     /// here. Works on every member (Raft §8, read index).
     pub fn read_index(&self, done: ReadDone) {
+        if let Some(index) = self.decided_alone() {
+            done(Ok(index));
+            return;
+        }
         if let Err(Event::Read { done }) = self.parts.inboxes.core.offer(Event::Read { done }) {
             done(Err(self.refusal(ReadError::Overloaded, ReadError::Stopping)));
         }
+    }
+
+    /// The applied index, where nothing can have been committed elsewhere and all that was committed is applied. A lone node
+    /// need not wake its core for every read.
+    fn decided_alone(&self) -> Option<u64> {
+        if !self.parts.board.latest().decides_alone() {
+            return None;
+        }
+        let indices = self.parts.gauges.read();
+        // The published index, not the gauge: that one follows a little after writes have been acknowledged.
+        let applied = || self.parts.reader.read().applied_index();
+        (indices.applied >= indices.commit).then(applied)
     }
 
     fn refusal<T>(&self, full: T, closed: T) -> T {

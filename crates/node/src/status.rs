@@ -44,6 +44,15 @@ impl NodeStatus {
         levels.min().unwrap_or(0)
     }
 
+    /// Whether this member leads and nobody else has a vote: nothing can be committed without it. Another that is given a
+    /// vote can come to lead only with this one's, which the core gives after it has published the new membership.
+    pub(crate) fn decides_alone(&self) -> bool {
+        let Membership {
+            voters, outgoing, ..
+        } = &self.membership;
+        self.writable && outgoing.is_none() && voters.len() == 1 && voters.contains(&self.id)
+    }
+
     /// The addresses of `id`, if it is a member.
     pub fn member(&self, id: NodeId) -> Option<MemberContext> {
         self.membership
@@ -154,6 +163,24 @@ mod tests {
             disk_full: None,
             revision: 0,
         }
+    }
+
+    #[test]
+    fn only_a_leader_that_alone_has_a_vote_decides_alone() {
+        let decides = |writable, voters: &[u64], outgoing: Option<&[u64]>| {
+            let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect();
+            let mut status = status(1);
+            status.writable = writable;
+            status.membership.voters = set(voters);
+            status.membership.outgoing = outgoing.map(set);
+            status.decides_alone()
+        };
+        assert!(decides(true, &[1], None));
+        assert!(!decides(false, &[1], None));
+        assert!(!decides(true, &[1, 2], None));
+        assert!(!decides(true, &[2], None));
+        assert!(!decides(true, &[], None));
+        assert!(!decides(true, &[1], Some(&[1, 2])));
     }
 
     /// A node that begins to lead just as its server starts to watch it would never be shown to drivers as the primary.

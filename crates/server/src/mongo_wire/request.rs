@@ -370,6 +370,10 @@ impl<'a> Request<'a> {
                 Code::InvalidNamespace,
                 format!("Invalid namespace specified '{}.'", self.database),
             )),
+            RawBsonRef::String(name) if name.contains('\0') => Err(Failure::new(
+                Code::InvalidNamespace,
+                "namespaces cannot have embedded null characters",
+            )),
             RawBsonRef::String(name) => Ok(name),
             other => Err(Failure::new(
                 Code::InvalidNamespace,

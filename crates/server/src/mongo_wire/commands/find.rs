@@ -30,6 +30,8 @@ pub(super) static COMMAND: Command = Command {
             "allowDiskUse",
             "noCursorTimeout",
             "oplogReplay",
+            // About shards that do not answer: there are none.
+            "allowPartialResults",
             "collation",
             "let",
             "min",
@@ -40,7 +42,6 @@ pub(super) static COMMAND: Command = Command {
         refused: &[
             "tailable",
             "awaitData",
-            "allowPartialResults",
             "term",
             "readOnce",
             "resumeAfter",

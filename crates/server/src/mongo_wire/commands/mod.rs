@@ -182,6 +182,9 @@ static COMMANDS: &[&Command] = &[
     &unsupported::SASL_START,
     &unsupported::SASL_CONTINUE,
     &unsupported::AUTHENTICATE,
+    &unsupported::CREATE_SEARCH_INDEXES,
+    &unsupported::UPDATE_SEARCH_INDEX,
+    &unsupported::DROP_SEARCH_INDEX,
 ];
 
 /// The command of this name.

@@ -29,6 +29,34 @@ pub(super) static AUTHENTICATE: Command = Command::new(
     "authentication is not supported",
     authentication,
 );
+pub(super) static CREATE_SEARCH_INDEXES: Command = Command::new(
+    "createSearchIndexes",
+    "search indexes are not supported",
+    search,
+);
+pub(super) static UPDATE_SEARCH_INDEX: Command = Command::new(
+    "updateSearchIndex",
+    "search indexes are not supported",
+    search,
+);
+pub(super) static DROP_SEARCH_INDEX: Command = Command::new(
+    "dropSearchIndex",
+    "search indexes are not supported",
+    search,
+);
+
+fn search<'a>(_: &'a Invocation<'a>) -> Running<'a> {
+    Box::pin(async { Err(search_not_enabled()) })
+}
+
+/// What MongoDB says where there is no search beside it; drivers look for the name in it.
+pub(super) fn search_not_enabled() -> Failure {
+    Failure::new(
+        Code::SearchNotEnabled,
+        "Using Atlas Search Database Commands and the $listSearchIndexes aggregation stage requires additional configuration. \
+         Please connect to Atlas or an AtlasCLI local deployment to enable.",
+    )
+}
 
 fn transactions<'a>(_: &'a Invocation<'a>) -> Running<'a> {
     Box::pin(async {

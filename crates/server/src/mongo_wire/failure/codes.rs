@@ -115,6 +115,7 @@ codes! {
     NotPrimaryNoSecondaryOk = 13435,
     NotPrimaryOrSecondary = 13436,
     OutOfDiskSpace = 14031,
+    SearchNotEnabled = 31082,
     IDLUnknownField = 40415,
     IDLFailedToParse = 40414,
     IDLDuplicateField = 40413,

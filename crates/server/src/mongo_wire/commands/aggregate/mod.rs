@@ -8,17 +8,17 @@ mod writing;
 
 use bson::RawArrayBuf;
 use bson::raw::{RawBsonRef, RawDocument};
-use state_machine::Namespace;
 use state_machine::query::{AggregateRequest, Interrupt};
+use state_machine::{Namespace, Snapshot};
 
 use super::find::{context, hint, spilling};
 use super::{Access, Command, Running};
 use crate::mongo_wire::batches::{self, Shape};
+use crate::mongo_wire::cursors::Rows;
 use crate::mongo_wire::dispatch::Invocation;
 use crate::mongo_wire::failure::{Code, Failure};
-use crate::mongo_wire::read_point;
 use crate::mongo_wire::request::{Fields, Request};
-use crate::mongo_wire::values;
+use crate::mongo_wire::{read_point, values, write_path};
 
 pub(super) static COMMAND: Command = Command {
     fields: Some(Fields {
@@ -46,20 +46,29 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
             return super::explain::of_aggregate(invocation).await;
         }
         let pipeline = pipeline(request)?;
-        if let Some(rows) = sources::open(invocation, &pipeline).await? {
+        let target = writing::target(request.database, &pipeline, &context(request)?)?;
+        // A last stage that writes is not one of those that are read through.
+        let read = pipeline.len() - usize::from(target.is_some());
+        if let Some(rows) = sources::open(invocation, &pipeline[..read]).await? {
             let name = match request.target {
                 RawBsonRef::String(name) => name,
                 _ => "$cmd.aggregate",
             };
             let namespace = Namespace::new(request.database, name);
-            return batches::first(invocation, shape(request)?, namespace, |_| Ok(rows));
+            return match target {
+                Some(target) => writing::run(invocation, target, namespace, |_| Ok(rows)).await,
+                None => batches::first(invocation, shape(request)?, namespace, |_| Ok(rows)),
+            };
         }
         let mut aggregate = parse(request)?;
         aggregate.context = spilling(invocation.server, request, aggregate.context)?;
         let mut shape = shape(request)?;
-        if let Some(target) = writing::target(request.database, &pipeline, &aggregate.context)? {
+        if let Some(target) = target {
             aggregate.pipeline = writing::without_last(&aggregate.pipeline)?;
-            return writing::run(invocation, target, aggregate).await;
+            aggregate.interrupt = write_path::interrupt(invocation);
+            let namespace = aggregate.namespace.clone();
+            let rows = |snapshot: &Snapshot| Ok(Box::new(snapshot.aggregate(aggregate)?) as Rows);
+            return writing::run(invocation, target, namespace, rows).await;
         }
         let snapshot = read_point::snapshot(invocation).await?;
         shape.at_cluster_time = read_point::at_cluster_time(invocation, &snapshot);

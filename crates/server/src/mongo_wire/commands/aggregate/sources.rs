@@ -8,6 +8,7 @@ use state_machine::query::{QueryError, Row};
 use super::super::collection_stats;
 use super::super::current_op;
 use super::super::find::context;
+use super::super::unsupported;
 use super::index_stats;
 use super::plan_cache_stats;
 use crate::mongo_wire::cursors::Rows;
@@ -28,6 +29,7 @@ pub(super) async fn open(
         return Ok(None);
     };
     let (stage, options) = first?;
+    check_api(invocation, stage.as_str())?;
     let documents = match stage.as_str() {
         "$collStats" => {
             let options = values::document("$collStats", options)?;
@@ -37,6 +39,7 @@ pub(super) async fn open(
         "$planCacheStats" => plan_cache_stats::rows(invocation, options).await?,
         "$currentOp" => current_op::rows(invocation, options)?,
         "$listLocalSessions" => local_sessions(invocation, options)?,
+        "$listSearchIndexes" => return Err(unsupported::search_not_enabled()),
         "$changeStream" => return Err(Failure::not_supported("aggregation stage $changeStream")),
         _ => return Ok(None),
     };
@@ -59,6 +62,18 @@ const FIRST_ONLY: [&str; 5] = [
     "$listLocalSessions",
     "$planCacheStats",
 ];
+
+/// Stages about the server are no part of the stable API, for clients that want nothing else.
+fn check_api(invocation: &Invocation<'_>, stage: &str) -> Result<(), Failure> {
+    let about_server = ["$currentOp", "$indexStats", "$listLocalSessions"].contains(&stage);
+    if about_server && invocation.request.options.api_strict {
+        return Err(Failure::new(
+            Code::APIStrictError,
+            format!("stage {stage} is not allowed with 'apiStrict: true' in API Version 1"),
+        ));
+    }
+    Ok(())
+}
 
 fn check_places(pipeline: &[&RawDocument]) -> Result<(), Failure> {
     for stage in pipeline.iter().skip(1) {

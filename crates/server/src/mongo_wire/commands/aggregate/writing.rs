@@ -9,7 +9,7 @@ use bson::oid::ObjectId;
 use bson::raw::RawDocument;
 use document::Context;
 use state_machine::plan::{BulkStatement, StatementOutcome, WriteOptions, WritePlanner};
-use state_machine::query::{AggregateRequest, Row};
+use state_machine::query::Row;
 use state_machine::{Command as Replicated, CommandError, Namespace, Reply, Snapshot, WriteTerms};
 
 use super::merge::Merge;
@@ -123,11 +123,13 @@ pub(super) fn checked(namespace: Namespace) -> Result<Namespace, Failure> {
     Ok(namespace)
 }
 
-/// Runs the pipeline and writes what it gives; the reply is an empty cursor.
+/// Writes what the other stages of a pipeline over `source` give, as of the snapshot that is handed to `rows`; the reply is
+/// an empty cursor.
 pub(super) async fn run(
     invocation: &Invocation<'_>,
     target: Target,
-    request: AggregateRequest,
+    source: Namespace,
+    rows: impl FnOnce(&Snapshot) -> Result<Rows, Failure> + Send,
 ) -> Result<Answer, Failure> {
     if invocation.request.options.read_level == Some(ReadLevel::Linearizable) {
         return Err(Failure::new(
@@ -136,11 +138,7 @@ pub(super) async fn run(
         ));
     }
     let snapshot = read_point::leader_snapshot(invocation.server).await?;
-    let source = request.namespace.to_string();
-    let rows: Rows = Box::new(snapshot.aggregate(AggregateRequest {
-        interrupt: write_path::interrupt(invocation),
-        ..request
-    })?);
+    let rows = rows(&snapshot)?;
     match target {
         Target::Out(target) => replace(invocation, &snapshot, target, rows).await?,
         Target::Merge(merge) => {
@@ -162,7 +160,7 @@ pub(super) async fn run(
     fields.begin_array("firstBatch");
     fields.end();
     fields.i64("id", 0);
-    fields.string("ns", &source);
+    fields.string("ns", &source.to_string());
     fields.end();
     Ok(Answer {
         wrote: true,

@@ -52,6 +52,8 @@ pub enum ErrorKind {
     ConversionFailure,
     /// 10334: a document above 16 MiB.
     BsonObjectTooLarge,
+    /// 291: nothing can answer the query as it is asked.
+    NoQueryExecutionPlans,
     /// 292: a stage needs more memory than it may use.
     QueryExceededMemoryLimitNoDiskUseAllowed,
     /// 14031: what does not fit in memory finds no room on disk.
@@ -87,6 +89,7 @@ impl ErrorKind {
             ErrorKind::CannotIndexParallelArrays => 171,
             ErrorKind::QueryFeatureNotAllowed => 224,
             ErrorKind::ConversionFailure => 241,
+            ErrorKind::NoQueryExecutionPlans => 291,
             ErrorKind::QueryExceededMemoryLimitNoDiskUseAllowed => 292,
             ErrorKind::BsonObjectTooLarge => 10334,
             ErrorKind::OutOfDiskSpace => 14031,

@@ -5,10 +5,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bson::RawBson;
-use document::DocumentError;
 use document::filter::{Interval, PathBounds};
 use document::hashing;
 use document::order::{TypeClass, type_class};
+use document::{DocumentError, ErrorKind};
 
 use super::bounds;
 use super::candidate::Conjunction;
@@ -53,8 +53,8 @@ pub(super) fn forms(
 
 /// MongoDB's answer where a hint leaves no plan.
 pub(super) fn no_plan() -> QueryError {
-    DocumentError::location(
-        291,
+    DocumentError::new(
+        ErrorKind::NoQueryExecutionPlans,
         "error processing query: planner returned error :: caused by :: hinted index can not be used: no condition of the \
          filter suits it",
     )
@@ -107,6 +107,11 @@ fn hashes(intervals: &[Interval]) -> Vec<Interval> {
     hashed.dedup();
     let point = |hash| Interval::point(RawBson::Int64(hash));
     hashed.into_iter().map(point).collect()
+}
+
+/// Whether the terms of a text stand in this field.
+pub(super) fn is_terms(index: &IndexEntry, position: usize) -> bool {
+    matches!(&index.kind, IndexKind::Text(text) if text.terms_at() == position)
 }
 
 /// Whether a field's hashes stand in for its values.

@@ -66,6 +66,9 @@ impl KeyOf {
                 let (tuples, _) = index_tuples(document, &paths)?;
                 let first = tuples.into_iter().next().unwrap_or_default();
                 for (position, (path, value)) in paths.into_iter().zip(first).enumerate() {
+                    if index_kind::is_terms(index, position) {
+                        continue; // several, of which no one stands for the document
+                    }
                     if let Some(path) = index_kind::given_path(index, position) {
                         append(&mut key, "$_path", RawBsonRef::String(path));
                         continue;

@@ -8,7 +8,7 @@ use bson::RawBson;
 use document::filter::{Interval, PathBounds, TextCondition, no_text_index};
 use document::sort::SortSpec;
 use document::text::{TextSearch, key_of};
-use document::{DocumentError, order};
+use document::{DocumentError, ErrorKind, order};
 
 use super::bounds;
 use super::candidate::{self, Candidate, Conjunction};
@@ -99,8 +99,8 @@ fn given(index: &IndexEntry, conjunction: &Conjunction<'_>, field: &str) -> Opti
 }
 
 fn no_plan() -> QueryError {
-    DocumentError::location(
-        291,
+    DocumentError::new(
+        ErrorKind::NoQueryExecutionPlans,
         "error processing query: planner returned error :: caused by :: failed to use text index to satisfy $text query \
          (if text index is compound, are equality predicates given for all prefix fields?)",
     )
@@ -154,8 +154,8 @@ fn best(collection: &CollectionEntry, conjunction: &Conjunction<'_>) -> Option<A
 }
 
 fn not_indexed() -> QueryError {
-    DocumentError::location(
-        291,
+    DocumentError::new(
+        ErrorKind::NoQueryExecutionPlans,
         "error processing query: planner returned error :: caused by :: Failed to produce a solution for TEXT under OR - \
          other non-TEXT clauses under OR have to be indexed as well.",
     )

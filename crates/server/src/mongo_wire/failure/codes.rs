@@ -40,6 +40,7 @@ macro_rules! codes {
 codes! {
     InternalError = 1,
     BadValue = 2,
+    NoSuchKey = 4,
     GraphContainsCycle = 5,
     HostUnreachable = 6,
     HostNotFound = 7,
@@ -92,6 +93,7 @@ codes! {
     PrimarySteppedDown = 189,
     InvalidIndexSpecificationOption = 197,
     IncompleteTransactionHistory = 217,
+    QueryFeatureNotAllowed = 224,
     TransactionTooOld = 225,
     CursorKilled = 237,
     SnapshotTooOld = 239,
@@ -100,6 +102,7 @@ codes! {
     OperationNotSupportedInTransaction = 263,
     ExceededTimeLimit = 262,
     TooManyLogicalSessions = 261,
+    NoQueryExecutionPlans = 291,
     QueryExceededMemoryLimitNoDiskUseAllowed = 292,
     APIVersionError = 322,
     APIStrictError = 323,

@@ -15,6 +15,7 @@ mod etcd;
 mod load;
 mod mongo;
 mod paced;
+mod queries;
 mod report;
 mod restart;
 mod slow_spells;
@@ -30,6 +31,7 @@ use clap::{Args, Parser, Subcommand};
 use backup::BackupArgs;
 use catch_up::CatchUpArgs;
 use compare::CompareArgs;
+use queries::QueriesArgs;
 use restart::RestartArgs;
 use soak::SoakArgs;
 
@@ -52,6 +54,8 @@ enum Sub {
     Backup(BackupArgs),
     /// How much writers notice of a member that catches up by snapshot
     CatchUp(CatchUpArgs),
+    /// What reads, reports and index builds cost on one node
+    Queries(QueriesArgs),
     /// How long a node that was killed takes until it serves again
     Restart(RestartArgs),
     /// Mixed load for a long time: latency, memory and disk
@@ -79,6 +83,9 @@ fn main() -> ExitCode {
         Some(Sub::CatchUp(args)) => kill_children_when_interrupted()
             .map_err(|error| format!("cannot watch for signals: {error}"))
             .and_then(|()| catch_up::run(&args).map_err(|error| error.to_string())),
+        Some(Sub::Queries(args)) => kill_children_when_interrupted()
+            .map_err(|error| format!("cannot watch for signals: {error}"))
+            .and_then(|()| queries::run(&args).map_err(|error| error.to_string())),
         Some(Sub::Restart(args)) => kill_children_when_interrupted()
             .map_err(|error| format!("cannot watch for signals: {error}"))
             .and_then(|()| restart::run(&args).map_err(|error| error.to_string())),

@@ -37,7 +37,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "node",
         ],
     ),
-    ("benchmarks", &["end_to_end"]),
+    // The engine alone is what reads at the wire are compared with.
+    ("benchmarks", &["end_to_end", "storage_engine"]),
     (
         "fuzz_targets",
         &[

@@ -2,6 +2,7 @@
 
 mod client;
 mod command;
+mod exchange;
 mod message;
 mod mixed;
 mod reply;
@@ -16,4 +17,7 @@ pub(crate) const READ_COLLECTION: &str = "points";
 
 pub(crate) use client::{Connections, Operation};
 pub(crate) use command::Control;
+pub(crate) use exchange::Exchange;
+pub(crate) use message::DATABASE;
 pub(crate) use mixed::{Kind, Mixed, MixedClient};
+pub(crate) use reply::number;

@@ -122,7 +122,8 @@ pub(super) fn body(message: &[u8]) -> Result<&RawDocument, LoadError> {
         .map_err(|error| LoadError::Protocol(format!("a malformed document: {error}")))
 }
 
-pub(super) fn number(document: &RawDocument, name: &str) -> Option<f64> {
+/// A number or truth value of a reply.
+pub(crate) fn number(document: &RawDocument, name: &str) -> Option<f64> {
     match document.get(name).ok()?? {
         RawBsonRef::Double(value) => Some(value),
         RawBsonRef::Int32(value) => Some(f64::from(value)),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 use document::DocumentError;
-use storage_engine::Slice;
 
 use super::overlay::Overlay;
 use super::{OrFault, Stop, ddl, documents};
@@ -130,26 +129,20 @@ fn scan(
     };
     let end = keyspace::prefix_end(&prefix);
     let entries = overlay.range_before(from, end.as_ref().map(Vec::as_slice));
-    let (mut chunk, mut bytes, mut complete) = (Vec::new(), 0, true);
+    let (mut last, mut count, mut bytes) = (scanned, 0, 0);
     for entry in entries {
-        if chunk.len() == limit as usize || bytes > CHUNK_BYTES_MAX {
-            complete = false;
-            break;
+        if count == limit || bytes > CHUNK_BYTES_MAX {
+            return Ok(Scanned {
+                last,
+                complete: false,
+            });
         }
         let (key, stored) = entry.or_fault()?;
-        bytes += stored.len();
-        chunk.push((key, stored));
-    }
-    if index.unique {
-        let wanted = entries_of(index, &chunk);
-        overlay.read_ahead(wanted).or_fault()?;
-    }
-    for (key, stored) in &chunk {
-        let document = RawDocument::from_bytes(stored).map_err(DocumentError::from)?;
+        let document = RawDocument::from_bytes(&stored).map_err(DocumentError::from)?;
         let (keys, multikey) = index.keys(document)?;
         for fields in &keys {
             let (entry, value) =
-                documents::entry_for(overlay, collection, index, fields, key, Some(document))?;
+                documents::entry_for(overlay, collection, index, fields, &key, Some(document))?;
             if let Some(value) = value {
                 overlay.put(entry, value);
             }
@@ -157,24 +150,12 @@ fn scan(
         if multikey {
             documents::set_multikey(overlay, collection.id, index.id);
         }
+        last = Some(key.to_vec());
+        count += 1;
+        bytes += stored.len();
     }
-    let last = chunk.last().map(|(key, _)| key.to_vec());
     Ok(Scanned {
-        last: last.or(scanned),
-        complete,
+        last,
+        complete: true,
     })
-}
-
-/// The entries that a unique index will be asked for. A document that cannot be indexed is met again, in its turn.
-fn entries_of(index: &IndexEntry, chunk: &[(Slice, Slice)]) -> Vec<Vec<u8>> {
-    let mut wanted = Vec::with_capacity(chunk.len());
-    for (_, stored) in chunk {
-        let keys = RawDocument::from_bytes(stored)
-            .map_err(DocumentError::from)
-            .and_then(|document| index.keys(document));
-        for fields in keys.map(|(keys, _)| keys).unwrap_or_default() {
-            wanted.push(keyspace::index_entry_key(index.id, true, &fields, &[]));
-        }
-    }
-    wanted
 }

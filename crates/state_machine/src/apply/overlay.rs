@@ -20,8 +20,6 @@ pub(super) struct Overlay<'a> {
     base: Arc<Catalog>,
     changed: Option<Catalog>,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// What the engine has at keys that were read ahead.
-    ahead: BTreeMap<Vec<u8>, Option<Slice>>,
     counts: BTreeMap<u32, CountsChange>,
     reclaim_pending: Option<bool>,
 }
@@ -34,7 +32,6 @@ impl<'a> Overlay<'a> {
             base,
             changed: None,
             writes: BTreeMap::new(),
-            ahead: BTreeMap::new(),
             counts: BTreeMap::new(),
             reclaim_pending: None,
         }
@@ -48,21 +45,8 @@ impl<'a> Overlay<'a> {
         match self.writes.get(key) {
             Some(Some(value)) => Ok(Some(Slice::from(value.as_slice()))),
             Some(None) => Ok(None),
-            None => match self.ahead.get(key) {
-                Some(value) => Ok(value.clone()),
-                None => self.engine.get(key, self.as_of()),
-            },
+            None => self.engine.get(key, self.as_of()),
         }
-    }
-
-    /// Reads many keys that will be asked for, in their order: neighbours are found faster one after the other.
-    pub(super) fn read_ahead(&mut self, mut keys: Vec<Vec<u8>>) -> Result<(), StorageFault> {
-        keys.sort_unstable();
-        for key in keys {
-            let value = self.engine.get(&key, self.as_of())?;
-            self.ahead.insert(key, value);
-        }
-        Ok(())
     }
 
     /// Keys and values between the bounds *without* this command's own writes.

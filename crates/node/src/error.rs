@@ -130,7 +130,7 @@ impl StartError {
         match self {
             StartError::Log(error @ WalError::Damaged(_)) => Some(error.to_string()),
             StartError::Engine(fault) if fault.is_damage() => Some(fault.to_string()),
-            StartError::Inconsistent { what, .. } => Some(what.clone()),
+            StartError::Inconsistent { path, what } => Some(format!("{}: {what}", path.display())),
             _ => None,
         }
     }

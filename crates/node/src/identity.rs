@@ -134,7 +134,7 @@ fn parse(text: &str) -> Result<Identity, Unreadable> {
         }
         Some(FORMAT_VERSION) if sealed => {}
         _ => {
-            let what = "its checksum does not match: it is damaged".to_owned();
+            let what = "its checksum does not match".to_owned();
             return Err(Unreadable::Damaged(what));
         }
     }

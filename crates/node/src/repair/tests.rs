@@ -252,6 +252,26 @@ fn a_lone_member_with_a_damaged_log_refuses_and_changes_nothing() {
     assert_eq!(content(run.directories[0].path()), before);
 }
 
+#[test]
+fn a_lone_member_with_a_damaged_identity_says_which_file_it_is() {
+    let run = stopped(1, 3);
+    for file in ["identity", "identity.copy"] {
+        run.flip(0, file, |bytes| bytes.len() / 2);
+    }
+    let Err(error) = start(run.configs[0].clone()) else {
+        panic!("must not start")
+    };
+    let text = error.to_string();
+    assert!(matches!(error, StartError::Unrepairable { .. }), "{text}");
+    for part in [
+        "/identity: its checksum",
+        "the only member",
+        "cstore recover",
+    ] {
+        assert!(text.contains(part), "{part} in: {text}");
+    }
+}
+
 /// Nobody may admit them: each start says what it waits for, and goes on asking.
 #[test]
 fn when_a_majority_is_damaged_nobody_is_taken_in() {

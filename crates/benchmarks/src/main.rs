@@ -18,6 +18,7 @@ mod paced;
 mod queries;
 mod report;
 mod restart;
+mod settle;
 mod slow_spells;
 mod soak;
 mod statistics;

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 
 use crate::load::{Client, Connector, LoadError};
 use crate::mongo::Connections;
+use crate::statistics::quantile_seconds;
 
 const POLL_PERIOD: Duration = Duration::from_millis(100);
 
@@ -97,11 +98,7 @@ pub(crate) fn print_line(name: &str, (from, to): Span, timed: &[Timed]) -> f64 {
     let worst_at = worst.map_or(f64::NAN, |(due, _)| (*due - from).as_secs_f64());
     let mut latencies: Vec<Duration> = within.map(|(_, latency)| *latency).collect();
     latencies.sort();
-    let quantile = |quantile: f64| {
-        let rank = (latencies.len() as f64 * quantile) as usize;
-        let latency = latencies.get(rank.min(latencies.len().saturating_sub(1)));
-        latency.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
-    };
+    let quantile = |quantile: f64| quantile_seconds(&latencies, quantile) * 1e3;
     println!(
         "{name:<24} {:>9.1} {:>8} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {worst_at:>9.2}",
         (to - from).as_secs_f64(),

@@ -26,6 +26,7 @@ use crate::cluster::{self, ClusterError};
 use crate::load::{self, Connector, Ids, LoadError, Shape, Values};
 use crate::mongo::{self, Connections, Kind, Mixed, MixedClient, Operation};
 
+use crate::settle;
 use crate::slow_spells::{SlowSpells, Watch};
 use samples::{Sample, Seconds};
 
@@ -34,7 +35,6 @@ const DOCUMENT_BYTES: u64 = 286;
 const LOAD_CLIENTS: usize = 8;
 const LOAD_BATCH: usize = 100;
 const LOAD_STEP: Duration = Duration::from_secs(5);
-const SETTLE_TIME: Duration = Duration::from_secs(10);
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Flags of the soak.
@@ -123,7 +123,9 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
     load_set(args, leader, &ids)?;
     let values = Values::new(23);
     let set = Mixed::new(ids, values, mongo::WRITE_COLLECTION);
-    thread::sleep(SETTLE_TIME);
+    if !settle::wait_merged(&directory) {
+        eprintln!("merging goes on: capacity may come out too low or too high");
+    }
     let rate = match args.rate {
         Some(rate) => rate,
         None => capacity(args, leader, &set)? * args.share,

@@ -31,6 +31,13 @@ pub(crate) struct Usage {
     pub flushes: f64,
 }
 
+/// Of sorted times, in seconds; not a number of none.
+pub(crate) fn quantile_seconds(sorted: &[Duration], quantile: f64) -> f64 {
+    let rank = (sorted.len() as f64 * quantile) as usize;
+    let time = sorted.get(rank.min(sorted.len().saturating_sub(1)));
+    time.map_or(f64::NAN, Duration::as_secs_f64)
+}
+
 impl Sample {
     /// `before` and `after` were taken at the window's edges.
     pub(crate) fn new(measured: &Measured, before: Usage, after: Usage, cores: usize) -> Self {

@@ -1,5 +1,6 @@
 //! The measurements on the node, each answer checked.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bson::raw::{RawArray, RawDocument, RawDocumentBuf};
@@ -11,6 +12,7 @@ use super::{COLLECTION, QueriesArgs, QueriesError};
 use crate::cluster::Cluster;
 use crate::load::Random;
 use crate::mongo::{DATABASE, Exchange, number};
+use crate::settle;
 
 /// Point reads alternate with pings in so many turns.
 const TURNS: u64 = 20;
@@ -49,13 +51,14 @@ pub(super) struct Figures {
 pub(super) fn all(
     args: &QueriesArgs,
     cluster: &Cluster,
+    directory: &Path,
     connection: &mut Exchange,
     documents: &Documents,
 ) -> Result<Figures, QueriesError> {
     let mut figures = Figures::default();
     eprintln!("building indexes");
     build_all(cluster, connection, &mut figures)?;
-    std::thread::sleep(super::SETTLE);
+    settle::wait_merged(directory);
     eprintln!("reading");
     let mut random = Random::new(2);
     // The first turn warms up.

@@ -13,8 +13,6 @@ mod measure;
 mod report;
 
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -22,13 +20,12 @@ use crate::catch_up::beside_this_program;
 use crate::cluster::{self, ClusterError};
 use crate::load::LoadError;
 use crate::mongo::Exchange;
+use crate::settle;
 use benchmarks::machine::Machine;
 use documents::Documents;
 
 const COLLECTION: &str = "queries";
 const BATCH: u64 = 1_000;
-/// Flushes and compactions of the load end first.
-const SETTLE: Duration = Duration::from_secs(3);
 
 /// Flags of the queries.
 #[derive(Debug, Args)]
@@ -97,8 +94,8 @@ pub(crate) fn run(args: &QueriesArgs) -> Result<bool, QueriesError> {
     let documents = Documents::new(args.documents);
     eprintln!("writing {} documents", args.documents);
     load(&mut connection, &documents)?;
-    thread::sleep(SETTLE);
-    let mut figures = measure::all(args, &cluster, &mut connection, &documents)?;
+    settle::wait_merged(&directory);
+    let mut figures = measure::all(args, &cluster, &directory, &mut connection, &documents)?;
     cluster.stop(0)?;
     let data = directory.join("cstore-0");
     figures.engine = engine_read::times(&data, args.documents, args.reads)?;

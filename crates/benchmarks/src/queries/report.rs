@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::QueriesArgs;
 use super::measure::{Figures, Pass, RANGE};
-use crate::statistics::median;
+use crate::statistics::{median, quantile_seconds};
 use benchmarks::machine::Machine;
 
 /// What a point read may take, against the engine's read and a round trip.
@@ -107,11 +107,7 @@ fn costs(pass: &Pass) -> String {
 /// Prints them in microseconds; gives the median.
 fn quantiles(name: &str, times: &mut [Duration]) -> f64 {
     times.sort();
-    let at = |quantile: f64| {
-        let rank = (times.len() as f64 * quantile) as usize;
-        let time = times.get(rank.min(times.len().saturating_sub(1)));
-        time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
-    };
+    let at = |quantile: f64| quantile_seconds(times, quantile) * 1e6;
     println!(
         "{name:<32} p50 {:>9.1} us  p99 {:>9.1} us  of {}",
         at(0.5),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::cluster::Cluster;
+use crate::settle::bytes_in;
 
 const LATENCY_US_MAX: u64 = 600_000_000;
 /// What 999 of 1,000 writes are to take at most.
@@ -94,19 +95,6 @@ impl Sample {
             live_bytes,
         }
     }
-}
-
-/// Bytes of all files below a directory; files come and go while it is read.
-fn bytes_in(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return 0;
-    };
-    let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
-        Ok(metadata) => metadata.len(),
-        Err(_) => 0,
-    });
-    sizes.sum()
 }
 
 #[cfg(test)]

@@ -300,15 +300,9 @@ fn a_partial_index_holds_the_documents_of_its_filter_and_no_others() {
 fn a_command_of_the_first_format_knows_no_partial_index() {
     let mut host = Host::new();
     let partial = doc! { "partialFilterExpression": { "a": 1 } };
-    let mut bytes = create_index(doc! { "a": 1 }, "a_1", partial).encode();
-    assert_eq!(bytes[0], 2);
-    bytes[0] = 1;
-    let index = host.machine.applied().index + 1;
-    let reply = host.machine.apply(index, 1, &bytes).expect("no fault");
-    assert!(
-        matches!(reply, Reply::Failed(CommandError::Malformed(_))),
-        "{reply:?}"
-    );
+    let command = create_index(doc! { "a": 1 }, "a_1", partial);
+    assert_eq!(command.encode()[0], 2);
+    host.refuses_in_format(1, &command);
 }
 
 #[test]

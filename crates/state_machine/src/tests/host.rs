@@ -105,6 +105,18 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// The command is refused where it claims to be of an older format than its own.
+    pub(super) fn refuses_in_format(&mut self, format: u8, command: &Command) {
+        let mut bytes = command.encode();
+        bytes[0] = format;
+        let index = self.machine.applied().index + 1;
+        let reply = self.machine.apply(index, 1, &bytes).expect("no fault");
+        assert!(
+            matches!(reply, Reply::Failed(CommandError::Malformed(_))),
+            "{reply:?}"
+        );
+    }
+
     pub(super) fn new() -> Host {
         Host::on(Arc::new(MemoryEngine::new()))
     }

@@ -40,6 +40,8 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
+            // It works for microseconds, and is to see spells from their beginning.
+            let _ = platform::prefer_short_turns();
             let mut samples = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 samples.push((Instant::now(), count()));
@@ -48,6 +50,13 @@ impl Watch {
             samples
         });
         Watch { stop, thread }
+    }
+
+    /// The spells of the time to come.
+    pub fn during(time: Duration) -> SlowSpells {
+        let watch = Watch::start();
+        thread::sleep(time);
+        watch.spells()
     }
 
     /// Ends the watch.

@@ -35,6 +35,8 @@ const DOCUMENT_BYTES: u64 = 286;
 const LOAD_CLIENTS: usize = 8;
 const LOAD_BATCH: usize = 100;
 const LOAD_STEP: Duration = Duration::from_secs(5);
+/// The machine is looked at for so long before anything runs on it.
+const IDLE_WATCH: Duration = Duration::from_secs(20);
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Flags of the soak.
@@ -110,6 +112,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
         |source| SoakError::File { path, source }
     };
     std::fs::create_dir_all(&directory).map_err(file(&directory))?;
+    report::print_idle(&Watch::during(IDLE_WATCH), IDLE_WATCH);
     let program = args.cstore.clone().unwrap_or_else(beside_this_program);
     let arguments = [
         "--memory".to_owned(),
@@ -238,6 +241,8 @@ impl Connector for Closed {
 
 /// The load at its rate.
 fn soak(args: &SoakArgs, leader: SocketAddr, set: &Mixed, rate: f64) -> Result<Seconds, LoadError> {
+    // It stands for other machines, whose clients do not wait for the members' merging.
+    let _ = platform::prefer_short_turns();
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

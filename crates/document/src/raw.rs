@@ -68,17 +68,67 @@ pub(crate) fn field<'d>(document: &'d RawDocument, name: &str) -> Option<RawBson
     let bytes = document.as_bytes();
     let mut at = 4;
     loop {
-        let kind = ElementType::from(*bytes.get(at)?)?;
-        let rest = bytes.get(at + 1..)?;
-        let name_bytes = rest.iter().position(|byte| *byte == 0)?;
-        let value = &rest[name_bytes + 1..];
-        if rest[..name_bytes] == *name.as_bytes() {
-            return match plain_value(kind, value) {
+        let span = Span::at(bytes, at)?;
+        if span.name == name.as_bytes() {
+            return match plain_value(span.kind, span.rest) {
                 Some(value) => Some(value),
                 None => field_by_library(document, name),
             };
         }
-        at += name_bytes + 2 + value_size(kind, value)?;
+        at = span.end()?;
+    }
+}
+
+/// A document of the first field of each of these names, in the order they stand in. `None` where the document is damaged
+/// before they are all found.
+pub(crate) fn first_fields(document: &RawDocument, names: &[String]) -> Option<RawDocumentBuf> {
+    let bytes = document.as_bytes();
+    let end = bytes.len().checked_sub(1)?;
+    let mut out = DocumentWriter::with_capacity(64);
+    let mut found = 0_u64;
+    let mut at = 4;
+    while at < end && found.count_ones() as usize != names.len() {
+        let span = Span::at(bytes, at)?;
+        let behind = span.end()?;
+        let wanted = names.iter().position(|name| name.as_bytes() == span.name);
+        if let Some(number) = wanted
+            && found & (1 << number) == 0
+        {
+            found |= 1 << number;
+            out.bytes.extend_from_slice(bytes.get(at..behind)?);
+        }
+        at = behind;
+    }
+    Some(out.finish())
+}
+
+/// Where an element stands, by what it says itself.
+struct Span<'d> {
+    at: usize,
+    kind: ElementType,
+    name: &'d [u8],
+    /// The value, and all behind it.
+    rest: &'d [u8],
+}
+
+impl<'d> Span<'d> {
+    #[inline]
+    fn at(bytes: &'d [u8], at: usize) -> Option<Span<'d>> {
+        let kind = ElementType::from(*bytes.get(at)?)?;
+        let rest = bytes.get(at + 1..)?;
+        let name_bytes = rest.iter().position(|byte| *byte == 0)?;
+        Some(Span {
+            at,
+            kind,
+            name: &rest[..name_bytes],
+            rest: &rest[name_bytes + 1..],
+        })
+    }
+
+    /// Where the next one stands.
+    #[inline]
+    fn end(&self) -> Option<usize> {
+        Some(self.at + self.name.len() + 2 + value_size(self.kind, self.rest)?)
     }
 }
 

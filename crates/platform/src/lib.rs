@@ -6,7 +6,7 @@
 //! [`SimulatedDisk`] is a deterministic in-memory disk that loses what was not synced; it is for tests and
 //! for the simulator, and production code never names it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod clock;
@@ -14,6 +14,8 @@ mod disk;
 mod entropy;
 mod resources;
 mod simulated_disk;
+// The one system call that no library gives: how long a thread's turns are.
+#[allow(unsafe_code)]
 mod thread;
 
 pub use clock::{Clock, OsClock};
@@ -21,4 +23,4 @@ pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
 pub use resources::{FileSystemRoom, file_system_room};
 pub use simulated_disk::{DiskCosts, FlippedByte, SimulatedDisk, SimulatedFile, SimulatedLock};
-pub use thread::{avoid_huge_pages, lower_thread_priority};
+pub use thread::{avoid_huge_pages, lower_thread_priority, prefer_short_turns};

@@ -40,6 +40,7 @@ pub(crate) mod compaction;
 pub(crate) mod extent;
 pub(crate) mod garbage;
 pub(crate) mod maintenance;
+pub(crate) mod memtable;
 pub(crate) mod pace;
 pub(crate) mod room;
 pub(crate) mod scan;
@@ -155,7 +156,7 @@ impl LsmEngine {
         let gate = Arc::new(Gate::default());
         let tree = open_tree(dir, &list_numbers, &cache, &gate, false)
             .map_err(|error| opening(dir, &context, error))?;
-        let mut memtables = Memtables::default();
+        let mut memtables = Memtables::new(options.memtable_bytes);
         let view = View::open(&tree, memtables.fresh());
         let durable = view
             .tables

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::samples::{LATE, Sample};
 use super::{Outcome, SoakArgs};
+use crate::slow_spells::SlowSpells;
 
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// The tables, against the bytes of the documents.
@@ -93,14 +94,23 @@ pub(super) fn print(args: &SoakArgs, outcome: &Outcome) -> bool {
     reached
 }
 
-/// What of the lateness is the machine's.
-fn print_slow_spells(outcome: &Outcome) {
-    let (count, together, longest) = outcome.slow.summary();
-    println!(
+/// How slow the machine is before anything runs on it.
+pub(super) fn print_idle(slow: &SlowSpells, time: Duration) {
+    println!("idle for {} s: {}", time.as_secs(), spells(slow));
+}
+
+fn spells(slow: &SlowSpells) -> String {
+    let (count, together, longest) = slow.summary();
+    format!(
         "the machine itself was slow {count} times, {:.1} s together, {:.0} ms at the longest",
         together.as_secs_f64(),
         longest.as_secs_f64() * 1e3
-    );
+    )
+}
+
+/// What of the lateness is the machine's.
+fn print_slow_spells(outcome: &Outcome) {
+    println!("{}", spells(&outcome.slow));
     let late = &outcome.seconds.late;
     let beside = late.iter().filter(|it| !outcome.slow.touch(it.0, it.1));
     let writes = outcome.seconds.total_us.len().max(1) as f64;

@@ -8,6 +8,7 @@ mod array_operators;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod top_level;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::update::matched_element;
 use crate::{Context, DocumentError};
 use array_operators::ArrayOperator;
 pub(crate) use parse::{Dialect, Specified, specified};
+pub use top_level::TopLevelFields;
 
 /// A parsed projection.
 #[derive(Debug, Clone)]

@@ -106,6 +106,8 @@ pub struct ServeArgs {
 pub fn run(args: ServeArgs) -> ExitCode {
     // Where the kernel does not know this, it is as it was.
     let _ = platform::avoid_huge_pages();
+    // All threads answer somebody, but for those that lower their priority.
+    let _ = platform::prefer_short_turns();
     let settings = match Settings::resolve(args) {
         Ok(settings) => settings,
         Err(error) => {

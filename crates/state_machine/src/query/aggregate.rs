@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bson::{Bson, RawArray, RawBson, RawDocumentBuf};
 use document::aggregation::{Collections, CountShape, DocumentStream, LeadingFind, Pipeline};
+use document::projection::TopLevelFields;
 use document::{Context, DocumentError};
 use parking_lot::Mutex;
 
@@ -87,12 +88,14 @@ impl Snapshot {
                 stopped,
             )));
         }
+        let needed = find.needed.as_ref().and_then(TopLevelFields::new);
         let rows = find.plan(self)?.noted().rows(self);
         if rest.is_empty() {
             return Ok(FindCursor::of_find(rows));
         }
-        Ok(FindCursor::of_pipeline(PipelineRows::over(
-            rows, &rest, interrupt, stopped,
+        let input = documents(rows, needed, &stopped);
+        Ok(FindCursor::of_pipeline(PipelineRows::new(
+            input, &rest, interrupt, stopped,
         )))
     }
 }
@@ -253,23 +256,19 @@ impl PipelineRows {
             interrupt,
         }
     }
+}
 
-    fn over(
-        rows: FindRows,
-        stages: &Pipeline,
-        interrupt: Interrupt,
-        stopped: Stopped,
-    ) -> PipelineRows {
-        let stop = Arc::clone(&stopped);
-        let input = rows.map(move |row| match row {
-            Ok(row) => Ok(row.into_document()),
-            Err(error) => {
-                *stop.lock() = Some(error);
-                Err(DocumentError::bad_value("the input of the pipeline failed"))
-            }
-        });
-        PipelineRows::new(Box::new(input), stages, interrupt, stopped)
-    }
+/// The rows as stages take them, with just the fields that are `needed`.
+fn documents(rows: FindRows, needed: Option<TopLevelFields>, stopped: &Stopped) -> DocumentStream {
+    let stopped = Arc::clone(stopped);
+    Box::new(rows.map(move |row| match (row, &needed) {
+        (Ok(row), Some(needed)) => Ok(row.into_narrow_document(needed)),
+        (Ok(row), None) => Ok(row.into_document()),
+        (Err(error), _) => {
+            *stopped.lock() = Some(error);
+            Err(DocumentError::bad_value("the input of the pipeline failed"))
+        }
+    }))
 }
 
 impl Iterator for PipelineRows {

@@ -27,6 +27,7 @@ mod key_limits;
 mod noted;
 mod plan_summary;
 mod planner;
+mod point_read;
 mod probe;
 mod query_shape;
 mod remembered;

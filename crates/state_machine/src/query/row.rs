@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use bson::{RawDocument, RawDocumentBuf};
+use document::projection::TopLevelFields;
 use storage_engine::Slice;
 
 /// A document a cursor gives. Stored documents are shared with the engine's cache, not copied.
@@ -20,6 +21,14 @@ impl Row {
     pub(crate) fn stored(bytes: Slice) -> Result<Row, document::DocumentError> {
         RawDocument::from_bytes(&bytes[..])?;
         Ok(Row(Content::Stored(bytes)))
+    }
+
+    /// The row as a document of its own, of a stored one with just these fields.
+    pub(crate) fn into_narrow_document(self, fields: &TopLevelFields) -> RawDocumentBuf {
+        match self.0 {
+            Content::Stored(_) => fields.of(&self),
+            Content::Computed(document) => document,
+        }
     }
 
     /// The row as a document of its own.

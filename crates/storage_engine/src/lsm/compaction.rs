@@ -28,6 +28,9 @@ use crate::lsm::{Shared, room};
 pub(crate) const DROP_NOTHING: Version = 1;
 /// How much further (in level-0 tables) compaction waits for old readers to finish, to drop what they hold.
 const PATIENCE: usize = 2;
+/// Up to this many times the level-0 threshold compaction takes all of its rest; beyond, less and less. What it does not do
+/// evenly it has to do at one go later, when all that came meanwhile has to be looked into by every read.
+const EASY: usize = 1;
 /// From this many times the level-0 threshold on, compaction does not rest any more.
 const HURRY: usize = 3;
 /// Where processors are short, those who answer clients go first, but not by much: its rests are what keeps merging out of
@@ -37,7 +40,7 @@ pub(crate) const COMPACTION_NICENESS: i32 = 2;
 /// What levels below the first may hold while everything is squeezed into the last one, as a share of the level above.
 const SQUEEZED_RATIO: f32 = 1.0 / 1024.0;
 
-const _: () = assert!(PATIENCE < HURRY);
+const _: () = assert!(EASY < PATIENCE && PATIENCE < HURRY);
 
 /// The body of the compaction thread.
 pub(crate) fn run_compactions(shared: &Shared) {
@@ -373,5 +376,5 @@ fn ease(engine: &Shared) -> f64 {
     let threshold = usize::from(engine.options.level_0_tables_max);
     let runs = engine.views.current().tables.level_0_runs;
     let to_hurry = (HURRY * threshold).saturating_sub(runs) as f64;
-    (to_hurry / ((HURRY - PATIENCE) * threshold) as f64).min(1.0)
+    (to_hurry / ((HURRY - EASY) * threshold) as f64).min(1.0)
 }

@@ -6,6 +6,8 @@
 //!
 //! Only in memory: of tables from before the start nothing is known, and they are asked as before.
 
+use std::ops::Bound;
+
 use lsm_tree::Slice;
 
 /// Keys that agree in so many bytes are of one kind.
@@ -34,6 +36,27 @@ impl Extent {
         let after = self.kinds.partition_point(|(first, _)| first[..] <= *key);
         after > 0 && *key <= self.kinds[after - 1].1[..]
     }
+
+    /// Between which keys those lie that are within the bounds; `None` if there are none.
+    pub fn within(&self, (from, to): &(Bound<Slice>, Bound<Slice>)) -> Option<(Slice, Slice)> {
+        let begins = |key: &Slice| match from {
+            Bound::Included(from) => key >= from,
+            Bound::Excluded(from) => key > from,
+            Bound::Unbounded => true,
+        };
+        let ends = |key: &Slice| match to {
+            Bound::Included(to) => key <= to,
+            Bound::Excluded(to) => key < to,
+            Bound::Unbounded => true,
+        };
+        let met = || {
+            self.kinds
+                .iter()
+                .filter(|(first, last)| begins(last) && ends(first))
+        };
+        let ((first, _), (_, last)) = (met().next()?, met().next_back()?);
+        Some((first.clone(), last.clone()))
+    }
 }
 
 fn kind(key: &[u8]) -> &[u8] {
@@ -42,6 +65,8 @@ fn kind(key: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeBounds;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -73,6 +98,15 @@ mod tests {
         assert!(!Extent::default().may_contain(b""));
     }
 
+    fn any_bound() -> impl Strategy<Value = Bound<Slice>> {
+        let key = prop::collection::vec(0u8..4, 0..8).prop_map(|key| Slice::from(&key[..]));
+        prop_oneof![
+            Just(Bound::Unbounded),
+            key.clone().prop_map(Bound::Included),
+            key.prop_map(Bound::Excluded),
+        ]
+    }
+
     proptest! {
         #[test]
         fn no_key_that_was_added_is_ruled_out(
@@ -84,6 +118,23 @@ mod tests {
             }
             prop_assert!(extent.kinds.len() <= KINDS_MAX);
             prop_assert!(keys.iter().all(|key| extent.may_contain(key)));
+        }
+
+        #[test]
+        fn no_key_within_bounds_is_beyond_those_that_are_told(
+            keys in prop::collection::btree_set(prop::collection::vec(0u8..4, 0..8), 0..400),
+            from in any_bound(), to in any_bound(),
+        ) {
+            let mut extent = Extent::default();
+            for key in &keys {
+                extent.push(&Slice::from(&key[..]));
+            }
+            let within = extent.within(&(from.clone(), to.clone()));
+            let slices = keys.iter().map(|key| Slice::from(&key[..]));
+            for key in slices.filter(|key| (from.clone(), to.clone()).contains(key)) {
+                let (first, last) = within.as_ref().expect("a key is within the bounds");
+                prop_assert!(*first <= key && key <= *last);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ const PIECE_BYTES: u64 = 256 << 10;
 /// The same in a hurry: more time goes into work, less into syncs.
 const HURRIED_PIECE_BYTES: u64 = 1 << 20;
 /// How many times as long as it took the rest after a piece is.
-const REST_RATIO: u32 = 4;
+const REST_RATIO: u32 = 3;
 /// Longest rest after a piece, however long it took.
 const REST_MAX: Duration = Duration::from_millis(50);
 

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use lsm_tree::{InternalValue, KvPair, Memtable, Slice, ValueType};
+use lsm_tree::{InternalValue, KvPair, Slice, ValueType};
 
 use crate::engine::Version;
+use crate::lsm::memtable::Memtable;
 use crate::lsm::view::{TableIterator, View};
 
 /// Entries fetched from a memtable at once: few at first, for scans that want few.
@@ -210,6 +211,19 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Takes the entry at one end.
+    fn take(&mut self, backwards: bool) -> lsm_tree::Result<Option<Entry>> {
+        if backwards {
+            self.peek_back()?;
+            Ok(self.back.take())
+        } else {
+            self.peek_front()?;
+            Ok(self.front.take())
+        }
+    }
+}
+
 fn present((key, value): KvPair) -> Entry {
     (key, Some(value))
 }
@@ -244,19 +258,26 @@ impl MergeScan {
 
     /// Takes the entry that is first in `order`, and drops older ones of its key.
     fn step(&mut self, backwards: bool) -> lsm_tree::Result<Option<Entry>> {
+        if let [only] = &mut self.sources[..] {
+            return only.take(backwards);
+        }
         let closer = if backwards {
             Ordering::Greater
         } else {
             Ordering::Less
         };
         let mut best: Option<(usize, Slice)> = None;
+        let mut ended = None;
         for (at, source) in self.sources.iter_mut().enumerate() {
             let entry = if backwards {
                 source.peek_back()?
             } else {
                 source.peek_front()?
             };
-            let Some((key, _)) = entry else { continue };
+            let Some((key, _)) = entry else {
+                ended = Some(at);
+                continue;
+            };
             if best
                 .as_ref()
                 .is_none_or(|(_, other)| key.cmp(other) == closer)
@@ -278,6 +299,10 @@ impl MergeScan {
             if index == at {
                 taken = entry;
             }
+        }
+        // One at a time: the last one left is read without comparing.
+        if let Some(at) = ended {
+            self.sources.remove(at);
         }
         Ok(taken)
     }

@@ -2,20 +2,22 @@
 //! memtable, which carry versions that no reader names yet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Deref, RangeInclusive};
 use std::sync::Arc;
 
-use lsm_tree::table::filter::standard_bloom::Builder as BloomHash;
-use lsm_tree::{AbstractTree, InternalValue, KvPair, Memtable, Slice, Table, TableId, Tree};
+use lsm_tree::mvcc_stream::MvccStream;
+use lsm_tree::{AbstractTree, InternalValue, KvPair, Slice, Table, TableId, Tree};
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::Version;
 use crate::lsm::extent::Extent;
+use crate::lsm::memtable::{self, Memtable};
 
 /// Keys and values from either end.
 pub(crate) type TableIterator =
     Box<dyn DoubleEndedIterator<Item = lsm_tree::Result<KvPair>> + Send>;
-type Get = dyn Fn(&[u8], u64) -> lsm_tree::Result<Option<InternalValue>> + Send + Sync;
+/// Of a key, with its hash, strictly below a version.
+type Get = dyn Fn(&[u8], u64, u64) -> lsm_tree::Result<Option<InternalValue>> + Send + Sync;
 type Scan = dyn Fn((Bound<Slice>, Bound<Slice>), u64) -> TableIterator + Send + Sync;
 
 /// The tables of one moment. `lsm-tree` does not name the types behind them, so closures hold them.
@@ -50,8 +52,12 @@ impl Tables {
             .flat_map(|run| run.iter())
             .map(|table| (table.clone(), extents.of(table)))
             .collect();
-        let get = move |key: &[u8], below: u64| {
-            let hash = BloomHash::get_hash(key);
+        let runs = tables.clone();
+        let known: BTreeMap<TableId, Arc<Extent>> = level_0
+            .iter()
+            .filter_map(|(table, extent)| Some((table.id(), extent.clone()?)))
+            .collect();
+        let get = move |key: &[u8], hash: u64, below: u64| {
             for (table, extent) in &level_0 {
                 let may_contain = match extent {
                     Some(extent) => extent.may_contain(key),
@@ -71,6 +77,34 @@ impl Tables {
             Ok(None)
         };
         let scan = move |bounds: (Bound<Slice>, Bound<Slice>), below: u64| {
+            let mut segments = Vec::new();
+            let levels = runs.iter_levels().enumerate();
+            let all = levels.flat_map(|(level, runs)| runs.iter().map(move |run| (level, run)));
+            for (level, run) in all {
+                let Some((from, to)) = run.range_overlap_indexes::<Slice, _>(&bounds) else {
+                    continue;
+                };
+                let extent = (level == 0 && from == to).then(|| known.get(&run[from].id()));
+                let Some((first, last)) = (match extent.flatten() {
+                    Some(extent) => extent.within(&bounds),
+                    None => {
+                        let range = |number: usize| &run[number].metadata.key_range;
+                        Some((range(from).min().clone(), range(to).max().clone()))
+                    }
+                }) else {
+                    continue;
+                };
+                segments.push(Segment {
+                    tables: Arc::clone(run),
+                    range: from..=to,
+                    first,
+                    last,
+                });
+            }
+            // Documents that came in the order of their keys lie so, and there is nothing to merge.
+            if follow_each_other(&mut segments) {
+                return scan_in_turn(segments, bounds, below);
+            }
             let entries = Tree::create_internal_range(list.clone(), &bounds, below, None);
             Box::new(entries.map(|entry| entry.map(|entry| (entry.key.user_key, entry.value))))
                 as TableIterator
@@ -89,13 +123,52 @@ impl Tables {
 
     /// The newest entry, tombstones included, at or below `as_of`.
     pub fn get(&self, key: &[u8], as_of: Version) -> lsm_tree::Result<Option<InternalValue>> {
-        (self.get)(key, below(as_of))
+        (self.get)(key, memtable::hash(key), below(as_of))
     }
 
     /// Visible entries within the bounds.
     pub fn scan(&self, from: Bound<Slice>, to: Bound<Slice>, as_of: Version) -> TableIterator {
         (self.scan)((from, to), below(as_of))
     }
+}
+
+/// Tables of one run that a scan meets, all of whose keys that it meets are from `first` to `last`.
+struct Segment<R> {
+    tables: Arc<R>,
+    range: RangeInclusive<usize>,
+    first: Slice,
+    last: Slice,
+}
+
+/// Brings segments into the order of their keys; whether each ends before the next begins.
+fn follow_each_other<R>(segments: &mut [Segment<R>]) -> bool {
+    segments.sort_by(|left, right| left.first.cmp(&right.first));
+    segments.windows(2).all(|pair| pair[0].last < pair[1].first)
+}
+
+/// The visible entries of segments that follow each other. It holds the tables, and so their files, until it is dropped.
+fn scan_in_turn<R: Deref<Target = [Table]> + Send + Sync + 'static>(
+    segments: Vec<Segment<R>>,
+    bounds: (Bound<Slice>, Bound<Slice>),
+    below: u64,
+) -> TableIterator {
+    let held: Vec<Arc<R>> = segments.iter().map(|it| Arc::clone(&it.tables)).collect();
+    let entries = segments
+        .into_iter()
+        .flat_map(|Segment { tables, range, .. }| {
+            range.map(move |number| (Arc::clone(&tables), number))
+        })
+        .flat_map(move |(tables, number)| tables[number].range(bounds.clone()))
+        .filter(move |entry| {
+            let _held = &held;
+            entry.as_ref().map_or(true, |entry| entry.key.seqno < below)
+        });
+    let newest = MvccStream::new(entries).filter(|entry| {
+        entry
+            .as_ref()
+            .map_or(true, |entry| !entry.key.is_tombstone())
+    });
+    Box::new(newest.map(|entry| entry.map(|entry| (entry.key.user_key, entry.value))))
 }
 
 /// `lsm-tree` shows what is strictly below the number given.
@@ -147,15 +220,13 @@ impl View {
 
     /// The newest entry, tombstones included, at or below `as_of`.
     pub fn get(&self, key: &[u8], as_of: Version) -> lsm_tree::Result<Option<InternalValue>> {
+        let (hash, below) = (memtable::hash(key), below(as_of));
         for memtable in self.memtables() {
-            // An empty skip list would still cost the search key's allocation.
-            if !memtable.is_empty()
-                && let Some(found) = memtable.get(key, below(as_of))
-            {
+            if let Some(found) = memtable.get(key, hash, below) {
                 return Ok(Some(found));
             }
         }
-        self.tables.get(key, as_of)
+        (self.tables.get)(key, hash, below)
     }
 }
 
@@ -286,14 +357,19 @@ impl Retired {
 }
 
 /// Makes memtables with increasing ids.
-#[derive(Default)]
 pub(crate) struct Memtables {
     next_id: u64,
+    /// What one grows to.
+    bytes: u64,
 }
 
 impl Memtables {
+    pub fn new(bytes: u64) -> Self {
+        Self { next_id: 0, bytes }
+    }
+
     pub fn fresh(&mut self) -> Arc<Memtable> {
         self.next_id += 1;
-        Arc::new(Memtable::new(self.next_id))
+        Arc::new(Memtable::new(self.next_id, self.bytes))
     }
 }

@@ -59,6 +59,8 @@ fn run<'a>(invocation: &'a Invocation<'a>) -> Running<'a> {
         request.context = spilling(invocation.server, &invocation.request, request.context)?;
         let snapshot = read_point::snapshot(invocation).await?;
         shape.at_cluster_time = read_point::at_cluster_time(invocation, &snapshot);
+        // Fetching one document by its key is quick; everything else may scan or sort.
+        shape.may_be_long = !request.is_point_read(&snapshot);
         batches::first(invocation, shape, request.namespace.clone(), |interrupt| {
             Ok(Box::new(snapshot.find(FindRequest {
                 interrupt,
@@ -83,8 +85,7 @@ pub(super) fn parse(request: &Request<'_>) -> Result<(FindRequest, batches::Shap
         limit,
         single_batch,
         no_timeout: request.boolean("noCursorTimeout")?,
-        // Fetching one document by its key is quick; everything else may scan or sort.
-        may_be_long: !names_one_id(request)?,
+        may_be_long: true,
         at_cluster_time: None,
     };
     let find = FindRequest {
@@ -103,17 +104,6 @@ pub(super) fn parse(request: &Request<'_>) -> Result<(FindRequest, batches::Shap
         namespace,
     };
     Ok((find, shape))
-}
-
-/// `{_id: <a value, not an operator>}` and nothing besides.
-fn names_one_id(request: &Request<'_>) -> Result<bool, Failure> {
-    let Some(filter) = request.document("filter")? else {
-        return Ok(false);
-    };
-    let mut fields = filter.iter();
-    let by_id = matches!(fields.next(), Some(Ok((name, value)))
-        if name == "_id" && value.as_document().is_none() && value.as_regex().is_none());
-    Ok(by_id && fields.next().is_none())
 }
 
 /// The limit, and whether it was given as a negative number: one batch only.

@@ -5,12 +5,11 @@
 mod support;
 
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, RawBson, bson, doc};
+use bson::{Bson, DateTime, Document, bson, doc};
 use proptest::prelude::*;
 use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
 use state_machine::query::{
-    AggregateRequest, ExplainRequest, Explained, FindRequest, Hint, Interrupt, ScanDirection,
-    Verbosity,
+    AggregateRequest, ExplainRequest, Explained, FindRequest, Hint, ScanDirection, Verbosity,
 };
 use state_machine::{Reader, Snapshot};
 use support::{Database, namespace, raw, rows};
@@ -194,14 +193,8 @@ fn pipeline(query: &Query, hint: Option<Hint>, last: &Document) -> AggregateRequ
     }
     stages.push(last.clone());
     AggregateRequest {
-        namespace: namespace(),
-        pipeline: stages
-            .iter()
-            .map(|stage| RawBson::Document(raw(stage)))
-            .collect(),
         hint,
-        context: document::Context::at(0, 1),
-        interrupt: Interrupt::never(),
+        ..support::pipeline(&stages)
     }
 }
 

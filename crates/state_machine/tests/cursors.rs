@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bson::{Document, doc};
-use state_machine::plan::{DeleteStatement, InsertRequest, WriteOptions, WritePlanner};
+use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
 use state_machine::query::{
     AggregateRequest, CountRequest, FindRequest, Interrupt, InterruptReason, QueryError,
 };
@@ -32,12 +32,7 @@ fn a_cursor_shows_the_state_it_was_opened_on() {
     let mut database = filled(300);
     let mut cursor = database.reader().snapshot().find(all()).unwrap();
     assert_eq!(cursor.by_ref().take(10).count(), 10);
-    let everything = DeleteStatement {
-        filter: raw(&doc! {}),
-        multi: true,
-        hint: None,
-        collation: None,
-    };
+    let everything = support::delete(&doc! {}, true);
     let planner = WritePlanner::delete(WriteOptions::new(namespace()), vec![everything]);
     database.write(planner).unwrap();
     assert_eq!(cursor.count(), 290);

@@ -4,14 +4,11 @@
 mod support;
 
 use bson::{Document, RawBson, doc};
-use state_machine::plan::{
-    DeleteStatement, InsertRequest, UpdateStatement, WriteOptions, WritePlanner,
-};
+use state_machine::plan::{InsertRequest, UpdateStatement, WriteOptions, WritePlanner};
 use state_machine::query::{
-    AggregateRequest, CountRequest, DistinctRequest, ExplainRequest, Explained, FindRequest,
-    Interrupt, Verbosity,
+    CountRequest, DistinctRequest, ExplainRequest, Explained, FindRequest, Interrupt, Verbosity,
 };
-use support::{Database, namespace, raw, rows};
+use support::{Database, delete, namespace, pipeline, raw, rows, update_one};
 
 /// Forty documents, with indexes on `a` and on `b`.
 fn indexed() -> Database {
@@ -27,19 +24,6 @@ fn uses(database: &Database) -> [u64; 3] {
 
 fn find(filter: Document) -> FindRequest {
     FindRequest::new(namespace(), raw(&filter))
-}
-
-fn pipeline(stages: &[Document]) -> AggregateRequest {
-    AggregateRequest {
-        namespace: namespace(),
-        pipeline: stages
-            .iter()
-            .map(|stage| RawBson::Document(raw(stage)))
-            .collect(),
-        hint: None,
-        context: document::Context::at(0, 1),
-        interrupt: Interrupt::never(),
-    }
 }
 
 fn distinct(key: &str, filter: Document) -> DistinctRequest {
@@ -109,23 +93,15 @@ fn pipelines_count_and_so_does_every_collection_they_join() {
 fn searches_of_writes_count() {
     let mut database = indexed();
     let update = UpdateStatement {
-        filter: raw(&doc! {"a": 3}),
-        update: RawBson::Document(raw(&doc! {"$set": {"c": 1}})),
-        array_filters: Vec::new(),
         multi: true,
-        upsert: false,
-        hint: None,
-        sort: None,
-        collation: None,
+        ..update_one(
+            &doc! {"a": 3},
+            RawBson::Document(raw(&doc! {"$set": {"c": 1}})),
+        )
     };
     let planner = WritePlanner::update(WriteOptions::new(namespace()), vec![update]);
     database.write(planner).unwrap();
-    let delete = DeleteStatement {
-        filter: raw(&doc! {"b": 3}),
-        multi: false,
-        hint: None,
-        collation: None,
-    };
+    let delete = delete(&doc! {"b": 3}, false);
     let planner = WritePlanner::delete(WriteOptions::new(namespace()), vec![delete]);
     database.write(planner).unwrap();
     assert_eq!(uses(&database), [0, 1, 1]);

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use bson::{Bson, Document, RawBson, RawDocumentBuf};
 use state_machine::plan::{
-    DeleteStatement, FindAndModifyOperation, FindAndModifyRequest, InsertRequest, StatementOutcome,
-    UpdateStatement, WriteOptions, WriteOutcome, WritePlanner,
+    FindAndModifyOperation, FindAndModifyRequest, InsertRequest, StatementOutcome, WriteOptions,
+    WriteOutcome, WritePlanner,
 };
 use state_machine::query::{
     AggregateRequest, CountRequest, DistinctRequest, ExplainRequest, Explained, FindRequest, Hint,
@@ -352,16 +352,8 @@ fn tree(stage: &Document, depth: usize, text: &mut String) {
 fn update(text: &str) -> WritePlanner {
     let (filter, rest) = parse_json(text);
     let (update, mut rest) = parse_json(rest);
-    let mut statement = UpdateStatement {
-        filter: raw(&document(filter)),
-        update: RawBson::try_from(update).unwrap(),
-        array_filters: Vec::new(),
-        multi: false,
-        upsert: false,
-        hint: None,
-        sort: None,
-        collation: None,
-    };
+    let update = RawBson::try_from(update).unwrap();
+    let mut statement = support::update_one(&document(filter), update);
     while !rest.is_empty() {
         let (word, tail) = rest.split_once(' ').unwrap_or((rest, ""));
         rest = tail;
@@ -386,12 +378,7 @@ fn update(text: &str) -> WritePlanner {
 /// A filter, then perhaps `multi`.
 fn delete(text: &str) -> WritePlanner {
     let (filter, rest) = parse_json(text);
-    let statement = DeleteStatement {
-        filter: raw(&document(filter)),
-        multi: rest == "multi",
-        hint: None,
-        collation: None,
-    };
+    let statement = support::delete(&document(filter), rest == "multi");
     WritePlanner::delete(options(), vec![statement])
 }
 

@@ -9,9 +9,7 @@ use document::Context;
 use document::filter::Filter;
 use proptest::prelude::*;
 use state_machine::IndexKind;
-use state_machine::plan::{
-    DeleteStatement, InsertRequest, UpdateStatement, WriteOptions, WritePlanner,
-};
+use state_machine::plan::{InsertRequest, WriteOptions, WritePlanner};
 use state_machine::query::FindRequest;
 use support::{Database, namespace, raw, rows};
 
@@ -182,25 +180,12 @@ proptest! {
         database.create_index(raw(&spec)).unwrap();
         insert(&mut database, &after, 8);
         for (id, title) in changed {
-            let statement = UpdateStatement {
-                filter: raw(&doc! { "_id": id }),
-                update: RawBson::Document(raw(&doc! { "$set": { "title": title } })),
-                array_filters: Vec::new(),
-                multi: false,
-                upsert: false,
-                hint: None,
-                sort: None,
-                collation: None,
-            };
+            let update = RawBson::Document(raw(&doc! { "$set": { "title": title } }));
+            let statement = support::update_one(&doc! { "_id": id }, update);
             write(&mut database, WritePlanner::update(options(), vec![statement]));
         }
         for id in gone {
-            let statement = DeleteStatement {
-                filter: raw(&doc! { "_id": id }),
-                multi: false,
-                hint: None,
-                collation: None,
-            };
+            let statement = support::delete(&doc! { "_id": id }, false);
             write(&mut database, WritePlanner::delete(options(), vec![statement]));
         }
         for search in &searches {

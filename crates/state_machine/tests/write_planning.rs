@@ -32,25 +32,11 @@ fn insert(documents: &[Document]) -> WritePlanner {
 }
 
 fn update(filter: Document, update: Document) -> UpdateStatement {
-    UpdateStatement {
-        filter: raw(&filter),
-        update: RawBson::Document(raw(&update)),
-        array_filters: Vec::new(),
-        multi: false,
-        upsert: false,
-        hint: None,
-        sort: None,
-        collation: None,
-    }
+    support::update_one(&filter, RawBson::Document(raw(&update)))
 }
 
 fn delete(filter: Document, multi: bool) -> DeleteStatement {
-    DeleteStatement {
-        filter: raw(&filter),
-        multi,
-        hint: None,
-        collation: None,
-    }
+    support::delete(&filter, multi)
 }
 
 fn find(database: &Database, filter: Document) -> Vec<Document> {

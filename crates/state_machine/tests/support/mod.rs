@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bson::oid::ObjectId;
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawBson, RawDocumentBuf, doc};
 use state_machine::plan::{
-    Environment, InsertRequest, Step, WriteOptions, WriteOutcome, WritePlanner,
+    DeleteStatement, Environment, InsertRequest, Step, UpdateStatement, WriteOptions, WriteOutcome,
+    WritePlanner,
 };
-use state_machine::query::{FindCursor, QueryError};
+use state_machine::query::{AggregateRequest, FindCursor, Interrupt, QueryError};
 use state_machine::{Command, CommandError, Namespace, Reader, Reply, StateMachine, WriteCommand};
 use storage_engine::MemoryEngine;
 
@@ -112,6 +113,44 @@ impl Database {
             }
         }
         Ok(())
+    }
+}
+
+/// An aggregation over the collection.
+pub fn pipeline(stages: &[Document]) -> AggregateRequest {
+    AggregateRequest {
+        namespace: namespace(),
+        pipeline: stages
+            .iter()
+            .map(|stage| RawBson::Document(raw(stage)))
+            .collect(),
+        hint: None,
+        context: document::Context::at(0, 1),
+        interrupt: Interrupt::never(),
+    }
+}
+
+/// An update of the first document that matches.
+pub fn update_one(filter: &Document, update: RawBson) -> UpdateStatement {
+    UpdateStatement {
+        filter: raw(filter),
+        update,
+        array_filters: Vec::new(),
+        multi: false,
+        upsert: false,
+        hint: None,
+        sort: None,
+        collation: None,
+    }
+}
+
+/// A deletion of the first document that matches, or of all.
+pub fn delete(filter: &Document, multi: bool) -> DeleteStatement {
+    DeleteStatement {
+        filter: raw(filter),
+        multi,
+        hint: None,
+        collation: None,
     }
 }
 

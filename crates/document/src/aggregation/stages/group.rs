@@ -6,7 +6,7 @@
 //! What does not fit in memory waits on disk, where there is room: groups that are begun go on growing for a while, the
 //! documents of others are put away by their key. Both are then given together, in the order of the keys.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec;
@@ -35,6 +35,14 @@ struct Inner {
     fields: Vec<(String, Specification)>,
     context: Context,
 }
+
+/// Groups that are begun, by key. A look-up for every document is most of what a group costs, and a tree compares keys at
+/// every step of it.
+#[expect(
+    clippy::disallowed_types,
+    reason = "brought into the order of the keys before anything is made of it"
+)]
+type Begun = std::collections::HashMap<Vec<u8>, Entry>;
 
 struct Entry {
     id: RawBson,
@@ -126,7 +134,7 @@ impl Inner {
         // Nothing that is held grows any more.
         let mut is_full = false;
         let mut away: Option<DocumentSorter> = None;
-        let mut held: HashMap<Vec<u8>, Entry> = HashMap::new();
+        let mut held = Begun::new();
         let mut bytes = 0usize;
         let mut key = Vec::new();
         for document in input {

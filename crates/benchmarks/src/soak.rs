@@ -126,13 +126,13 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
     load_set(args, leader, &ids)?;
     let values = Values::new(23);
     let set = Mixed::new(ids, values, mongo::WRITE_COLLECTION);
-    if !settle::wait_merged(&directory) {
-        eprintln!("merging goes on: capacity may come out too low or too high");
-    }
+    wait_merged(&directory);
     let rate = match args.rate {
         Some(rate) => rate,
         None => capacity(args, leader, &set)? * args.share,
     };
+    // What clients that never pause have left to merge is not the doing of the load at its rate.
+    wait_merged(&directory);
     println!(
         "{} documents of {DOCUMENT_BYTES} bytes; {rate:.0} operations/s for {} s",
         set.documents(),
@@ -166,6 +166,12 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
         std::fs::write(path, report::series(&outcome)).map_err(file(path))?;
     }
     Ok(report::print(args, &outcome) || !args.check)
+}
+
+fn wait_merged(directory: &Path) {
+    if !settle::wait_merged(directory) {
+        eprintln!("merging goes on: the figures may come out too low or too high");
+    }
 }
 
 fn load_set(args: &SoakArgs, leader: SocketAddr, ids: &Ids) -> Result<(), SoakError> {

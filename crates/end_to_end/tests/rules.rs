@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // The engine alone is what reads at the wire are compared with.
-    ("benchmarks", &["end_to_end", "storage_engine"]),
+    ("benchmarks", &["end_to_end", "platform", "storage_engine"]),
     (
         "fuzz_targets",
         &[

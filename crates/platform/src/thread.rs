@@ -17,7 +17,7 @@ const ORDINARY_TURN_NS: u64 = 0;
 /// systems have nothing like it.
 pub fn prefer_short_turns() -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    schedule(rustix::process::getpriority_process(None)?, SHORT_TURN_NS)?;
+    schedule(|attributes| attributes.sched_runtime = SHORT_TURN_NS)?;
     Ok(())
 }
 
@@ -25,30 +25,59 @@ pub fn prefer_short_turns() -> io::Result<()> {
 /// does this touch the one thread; elsewhere it would change the whole process, so it does nothing.
 pub fn lower_thread_priority(niceness: i32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    schedule(niceness, ORDINARY_TURN_NS)?;
+    {
+        let both = schedule(|attributes| {
+            attributes.sched_nice = niceness;
+            attributes.sched_runtime = ORDINARY_TURN_NS;
+        });
+        // Containers may forbid the one call and allow the other.
+        if both.is_err() {
+            rustix::process::setpriority_process(None, niceness)?;
+        }
+    }
     #[cfg(not(target_os = "linux"))]
     let _ = niceness;
     Ok(())
 }
 
-/// Sets the calling thread's niceness and the length of its turns (`sched_setattr(2)`).
+/// Changes how the calling thread is scheduled (`sched_setattr(2)`), unless it was put into a class where niceness and turns mean
+/// nothing.
 #[cfg(target_os = "linux")]
-fn schedule(niceness: i32, turn_ns: u64) -> io::Result<()> {
-    let attributes = libc::sched_attr {
-        size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: libc::SCHED_OTHER as u32,
-        sched_flags: 0,
-        sched_nice: niceness,
-        sched_priority: 0,
-        sched_runtime: turn_ns,
-        sched_deadline: 0,
-        sched_period: 0,
-    };
-    // SAFETY: the kernel reads `size` bytes at the pointer, which is to a live structure of that size, and keeps nothing of it;
-    // 0 is the calling thread, and there are no flags.
+fn schedule(change: impl FnOnce(&mut libc::sched_attr)) -> io::Result<()> {
+    let mut attributes = scheduled()?;
+    let class = i32::try_from(attributes.sched_policy).unwrap_or(i32::MAX);
+    if ![libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&class) {
+        return Ok(());
+    }
+    change(&mut attributes);
+    // SAFETY: the kernel reads as many bytes at the pointer as the structure says, which is live and of that size, and keeps
+    // nothing of it; 0 is the calling thread, and there are no flags.
     let outcome = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     match outcome {
         0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How the calling thread is scheduled.
+#[cfg(target_os = "linux")]
+fn scheduled() -> io::Result<libc::sched_attr> {
+    let mut attributes = libc::sched_attr {
+        size: 0,
+        sched_policy: 0,
+        sched_flags: 0,
+        sched_nice: 0,
+        sched_priority: 0,
+        sched_runtime: 0,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: the kernel writes at most `size` bytes to the pointer, which is to a live structure of that size.
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    match outcome {
+        0 => Ok(attributes),
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -66,30 +95,24 @@ mod tests {
     use super::*;
 
     /// Niceness and length of turns that the kernel has for the calling thread.
-    fn scheduled() -> (i32, u64) {
-        // SAFETY: all-zero bytes are a value of this structure of integers.
-        let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
-        let size = size_of::<libc::sched_attr>();
-        // SAFETY: the kernel writes at most `size` bytes to the pointer, which is to a live structure of that size.
-        let outcome =
-            unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
-        assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
+    fn now() -> (i32, u64) {
+        let attributes = scheduled().unwrap();
         (attributes.sched_nice, attributes.sched_runtime)
     }
 
     #[test]
     fn short_turns_are_inherited_and_given_back_by_those_who_yield() {
         let thread = std::thread::spawn(|| {
-            let (niceness, ordinary) = scheduled();
+            let (niceness, ordinary) = now();
             prefer_short_turns().unwrap();
-            let (kept, short) = scheduled();
+            let (kept, short) = now();
             assert_eq!(kept, niceness);
             // Kernels before 6.12 have one length for all, and tell 0.
             assert!(short == SHORT_TURN_NS || short == ordinary);
-            let inherited = std::thread::spawn(scheduled).join().unwrap();
+            let inherited = std::thread::spawn(now).join().unwrap();
             assert_eq!(inherited, (niceness, short));
             lower_thread_priority(niceness.max(0) + 1).unwrap();
-            assert_eq!(scheduled(), (niceness.max(0) + 1, ordinary));
+            assert_eq!(now(), (niceness.max(0) + 1, ordinary));
         });
         thread.join().unwrap();
     }

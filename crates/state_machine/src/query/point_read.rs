@@ -18,6 +18,11 @@ impl FindRequest {
         if is_restricted || collection.is_view() {
             return false;
         }
+        // A collation may take several strings for one.
+        let has_collation = self.context.collation().is_some() || collection.collation.is_some();
+        if has_collation {
+            return false;
+        }
         let mut names = Vec::new();
         for element in self.filter.iter() {
             match element {
@@ -28,7 +33,6 @@ impl FindRequest {
         if names.contains(&"_id") {
             return true;
         }
-        let has_collation = self.context.collation().is_some() || collection.collation.is_some();
         let mut indexes = collection.ready_indexes().filter(|index| {
             index.unique
                 && !index.hidden
@@ -36,11 +40,10 @@ impl FindRequest {
                 && index.partial.is_none()
                 && index.collation.is_none()
         });
-        !has_collation
-            && indexes.any(|index| {
-                let mut fields = index.fields.iter();
-                !index.is_id() && fields.all(|(path, _)| names.contains(&path.as_str()))
-            })
+        indexes.any(|index| {
+            let mut fields = index.fields.iter();
+            !index.is_id() && fields.all(|(path, _)| names.contains(&path.as_str()))
+        })
     }
 }
 

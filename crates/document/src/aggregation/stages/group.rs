@@ -6,10 +6,9 @@
 //! What does not fit in memory waits on disk, where there is room: groups that are begun go on growing for a while, the
 //! documents of others are put away by their key. Both are then given together, in the order of the keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::vec;
 
 use bson::raw::{RawBson, RawBsonRef, RawDocument};
 use bson::{Bson, RawDocumentBuf};
@@ -35,14 +34,6 @@ struct Inner {
     fields: Vec<(String, Specification)>,
     context: Context,
 }
-
-/// Groups that are begun, by key. A look-up for every document is most of what a group costs, and a tree compares keys at
-/// every step of it.
-#[expect(
-    clippy::disallowed_types,
-    reason = "brought into the order of the keys before anything is made of it"
-)]
-type Begun = std::collections::HashMap<Vec<u8>, Entry>;
 
 struct Entry {
     id: RawBson,
@@ -134,7 +125,7 @@ impl Inner {
         // Nothing that is held grows any more.
         let mut is_full = false;
         let mut away: Option<DocumentSorter> = None;
-        let mut held = Begun::new();
+        let mut held: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
         let mut bytes = 0usize;
         let mut key = Vec::new();
         for document in input {
@@ -165,8 +156,6 @@ impl Inner {
             }
         }
         let away = away.map(|away| away.finish_keyed()).transpose()?;
-        let mut held: Vec<(Vec<u8>, Entry)> = held.into_iter().collect();
-        held.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         Groups::new(Arc::clone(inner), held, away, share)
     }
 
@@ -213,7 +202,7 @@ fn too_much() -> DocumentError {
 /// Groups in the order of their keys: those in memory, and those whose documents, some or all, were put away.
 struct Groups {
     inner: Arc<Inner>,
-    held: Peekable<vec::IntoIter<(Vec<u8>, Entry)>>,
+    held: Peekable<btree_map::IntoIter<Vec<u8>, Entry>>,
     away: Option<KeyedStream>,
     /// The next document that was put away.
     next_away: Option<Keyed>,
@@ -226,7 +215,7 @@ struct Groups {
 impl Groups {
     fn new(
         inner: Arc<Inner>,
-        held: Vec<(Vec<u8>, Entry)>,
+        held: BTreeMap<Vec<u8>, Entry>,
         away: Option<KeyedStream>,
         share: Share,
     ) -> Result<Groups, DocumentError> {

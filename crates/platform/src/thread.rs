@@ -96,7 +96,7 @@ mod tests {
 
     /// Niceness and length of turns that the kernel has for the calling thread.
     fn now() -> (i32, u64) {
-        let attributes = scheduled().unwrap();
+        let attributes = scheduled().expect("a thread may ask about itself");
         (attributes.sched_nice, attributes.sched_runtime)
     }
 
@@ -104,16 +104,16 @@ mod tests {
     fn short_turns_are_inherited_and_given_back_by_those_who_yield() {
         let thread = std::thread::spawn(|| {
             let (niceness, ordinary) = now();
-            prefer_short_turns().unwrap();
+            prefer_short_turns().expect("needs no privilege");
             let (kept, short) = now();
             assert_eq!(kept, niceness);
             // Kernels before 6.12 have one length for all, and tell 0.
             assert!(short == SHORT_TURN_NS || short == ordinary);
-            let inherited = std::thread::spawn(now).join().unwrap();
+            let inherited = std::thread::spawn(now).join().expect("it does not panic");
             assert_eq!(inherited, (niceness, short));
-            lower_thread_priority(niceness.max(0) + 1).unwrap();
+            lower_thread_priority(niceness.max(0) + 1).expect("lowering needs no privilege");
             assert_eq!(now(), (niceness.max(0) + 1, ordinary));
         });
-        thread.join().unwrap();
+        thread.join().expect("what it asserts holds");
     }
 }

@@ -9,6 +9,8 @@ use crate::raw;
 
 /// Names beyond this cost more to look for than the copy of the whole document.
 const NAMES_MAX: usize = 16;
+/// Those found are marked in one word.
+const _: () = assert!(NAMES_MAX <= u64::BITS as usize);
 
 /// The names of some top-level fields.
 #[derive(Debug, Clone)]

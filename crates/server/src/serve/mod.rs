@@ -106,7 +106,7 @@ pub struct ServeArgs {
 pub fn run(args: ServeArgs) -> ExitCode {
     // Where the kernel does not know this, it is as it was.
     let _ = platform::avoid_huge_pages();
-    // All threads answer somebody, but for those that lower their priority.
+    // All threads begin with them; those that lower their priority give them up.
     let _ = platform::prefer_short_turns();
     let settings = match Settings::resolve(args) {
         Ok(settings) => settings,

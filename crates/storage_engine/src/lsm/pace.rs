@@ -1,5 +1,5 @@
-//! Keeps flush and compaction from disturbing others: what they write reaches the disk in small pieces, and unless they
-//! are in a hurry they rest longer than they worked.
+//! Keeps flush and compaction from disturbing others: what they write reaches the disk in small pieces, and they rest
+//! in between, the less the more waits.
 //!
 //! `lsm-tree` syncs a table when it is complete: tens of megabytes that the log's next sync would have to wait for. So
 //! what has been written of the tables under way is synced after each piece. A failure of that is passed over here: the

@@ -209,9 +209,7 @@ impl Source {
         }
         Ok(self.back.as_ref())
     }
-}
 
-impl Source {
     /// Takes the entry at one end.
     fn take(&mut self, backwards: bool) -> lsm_tree::Result<Option<Entry>> {
         if backwards {

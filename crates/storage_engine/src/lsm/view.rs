@@ -53,10 +53,7 @@ impl Tables {
             .map(|table| (table.clone(), extents.of(table)))
             .collect();
         let runs = tables.clone();
-        let known: BTreeMap<TableId, Arc<Extent>> = level_0
-            .iter()
-            .filter_map(|(table, extent)| Some((table.id(), extent.clone()?)))
-            .collect();
+        let known = extents.0.clone();
         let get = move |key: &[u8], hash: u64, below: u64| {
             for (table, extent) in &level_0 {
                 let may_contain = match extent {

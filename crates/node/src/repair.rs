@@ -126,6 +126,11 @@ pub(crate) fn run<D: Disk>(
         aside: free_aside(disk, &config.data_dir)?,
         admitted: None,
     };
+    config.notices.say(&format!(
+        "{} is damaged: {}. The other members are asked to take it in anew",
+        config.data_dir.display(),
+        repair.cause
+    ));
     go_on(disk, config, joiner, repair)
 }
 

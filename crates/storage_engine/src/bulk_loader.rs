@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsm_tree::{
-    AbstractTree, Cache, InternalValue, SequenceNumberCounter, Slice, Table, Tree, ValueType,
+    AbstractTree, Cache, DescriptorTable, InternalValue, Slice, Table, Tree, ValueType,
 };
 use platform::{Disk, OsDisk};
 
 use crate::fault::FaultContext;
-use crate::lsm::compaction::Gate;
-use crate::lsm::{BULK_VERSION, MARKER_KEY, marker, open_tree};
+use crate::lsm::{BULK_VERSION, DESCRIPTORS, MARKER_KEY, marker, open_tree};
 use crate::{StorageFault, Version};
 
 /// Bytes gathered before they are written as one table. A table is written and synced in one go, which others on the same
@@ -49,9 +48,9 @@ impl BulkLoader {
             });
         }
         let cache = Arc::new(Cache::with_capacity_bytes(CACHE_BYTES));
-        let numbers = SequenceNumberCounter::default();
-        let tree = open_tree(dir, &numbers, &cache, &Arc::new(Gate::default()), true)
-            .map_err(|error| context.tree("create", error))?;
+        let descriptors = Arc::new(DescriptorTable::new(DESCRIPTORS));
+        let tree =
+            open_tree(dir, &cache, &descriptors).map_err(|error| context.tree("create", error))?;
         Ok(Self {
             dir: dir.to_path_buf(),
             tree,

@@ -1,26 +1,27 @@
 //! The engine on disk: memtables of our own over `lsm-tree`'s tables.
 //!
-//! `lsm-tree` writes, reads and compacts tables and keeps its list of them ("version") durable. It holds its
-//! one lock while it syncs that list, so its own memtables and read path would stall writer and readers at
-//! every flush. Therefore memtables live here, in an immutable [`View`] that is swapped whole: `get`, `range`
-//! and `write` never wait for a flush or a compaction.
+//! `lsm-tree` writes and reads tables, and opens a directory. It holds its one lock while it syncs its list of tables
+//! ("version"), so its own memtables and read path would stall writer and readers at every flush; and it chooses merges by
+//! the first and last key of whole levels, so that where keys of several kinds stand in one tree a merge takes gigabytes.
+//! Therefore memtables, the list and merging live here. Readers see an immutable [`View`] that is swapped whole: `get`,
+//! `range` and `write` never wait for a flush or a compaction.
 //!
 //! Rules that make versions safe:
-//! - A flush drops a value only if a newer one of the same key is at or below the oldest reader.
-//! - `lsm-tree` drops, in a compaction, every value below a watermark that has *any* newer one. That is right
-//!   only if all readers stand at or above everything in the tables, so the watermark is either "all of the
-//!   durable versions" (when the oldest reader is past them) or "nothing".
+//! - Flush and compaction drop a value only if a newer one of the same key is at or below the oldest reader.
+//! - Compaction drops a deletion only if it is at or below the oldest reader and no older table can hold its key.
 //! - The engine's own key [`MARKER_KEY`] carries the durable version, so that it survives the deletion and
 //!   compaction of every other key.
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use lsm_tree::config::CompressionPolicy;
 use lsm_tree::{
-    AnyTree, Cache, CompressionType, Config, InternalValue, SequenceNumberCounter, Tree, ValueType,
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, InternalValue,
+    SequenceNumberCounter, TableId, Tree, TreeId, ValueType,
 };
 use parking_lot::Mutex;
 use platform::{Disk, OsDisk};
@@ -28,28 +29,36 @@ use platform::{Disk, OsDisk};
 use crate::engine::{Batch, Engine, EngineStats, RangeIterator, Version};
 use crate::fault::FaultContext;
 use crate::integrity;
-use crate::lsm::compaction::{Gate, GateFilter};
+use crate::lsm::compaction::Compacting;
 use crate::lsm::garbage::Garbage;
+use crate::lsm::list::Lists;
 use crate::lsm::maintenance::{Maintenance, Unflushed};
 use crate::lsm::room::TableFiles;
 use crate::lsm::scan::{MergeScan, is_void};
 use crate::lsm::view::{Memtables, View, Views};
 use crate::{OnFull, Slice, StorageFault};
 
+pub(crate) mod choice;
 pub(crate) mod compaction;
 pub(crate) mod extent;
 pub(crate) mod garbage;
+pub(crate) mod list;
 pub(crate) mod maintenance;
 pub(crate) mod memtable;
 pub(crate) mod pace;
 pub(crate) mod room;
 pub(crate) mod scan;
+pub(crate) mod segments;
+pub(crate) mod table_writer;
+pub(crate) mod versions;
 pub(crate) mod view;
 
 /// The engine's own key; smaller than every key a caller may use.
 pub(crate) const MARKER_KEY: [u8; 1] = [0];
 /// Version of bulk-loaded entries: below every version a caller writes after the load, above "nothing" (0).
 pub(crate) const BULK_VERSION: Version = 1;
+/// Table files that are kept open.
+pub(crate) const DESCRIPTORS: usize = 256;
 
 /// How to run an [`LsmEngine`].
 pub struct Options {
@@ -98,13 +107,16 @@ pub struct LsmEngine {
 /// What the engine and its threads share.
 pub(crate) struct Shared {
     pub dir: PathBuf,
-    pub tree: Tree,
-    /// `lsm-tree` numbers its table lists from here; kept at 0 so that it always retires old lists.
-    pub list_numbers: SequenceNumberCounter,
+    pub lists: Lists,
+    /// Part of the name of blocks in the cache.
+    pub tree_id: TreeId,
     pub cache: Arc<Cache>,
+    /// Open table files.
+    pub descriptors: Arc<DescriptorTable>,
+    next_table_id: AtomicU64,
     pub views: Views,
     pub maintenance: Maintenance,
-    pub gate: Arc<Gate>,
+    pub compacting: Compacting,
     pub garbage: Mutex<Garbage>,
     pub table_files: TableFiles,
     pub options: Options,
@@ -113,29 +125,36 @@ pub(crate) struct Shared {
     writer: Mutex<Writer>,
 }
 
+impl Shared {
+    /// Numbers of tables are not used twice in one life of the process, nor as long as a list names them.
+    pub fn new_table_id(&self) -> TableId {
+        self.next_table_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number that the next table will get.
+    pub fn next_table_id(&self) -> TableId {
+        self.next_table_id.load(Ordering::Relaxed)
+    }
+}
+
 /// State of the one writer.
 struct Writer {
     last_version: Option<Version>,
     memtables: Memtables,
 }
 
-/// The tree's configuration; `bulk` compresses flushed tables, because a bulk load's are never rewritten.
+/// Opens the directory, or begins a new one. What no list names is removed.
 pub(crate) fn open_tree(
     dir: &Path,
-    list_numbers: &SequenceNumberCounter,
     cache: &Arc<Cache>,
-    gate: &Arc<Gate>,
-    bulk: bool,
+    descriptors: &Arc<DescriptorTable>,
 ) -> lsm_tree::Result<Tree> {
-    let compression = if bulk {
-        CompressionPolicy::all(CompressionType::Lz4)
-    } else {
-        CompressionPolicy::new([CompressionType::None, CompressionType::Lz4])
-    };
-    let config = Config::new(dir, list_numbers.clone(), SequenceNumberCounter::default())
+    let numbers = SequenceNumberCounter::default;
+    let config = Config::new(dir, numbers(), numbers())
         .use_cache(Arc::clone(cache))
-        .data_block_compression_policy(compression)
-        .with_compaction_filter_factory(Some(Arc::new(GateFilter::new(Arc::clone(gate)))));
+        .use_descriptor_table(Some(Arc::clone(descriptors)))
+        // What a bulk load writes is never rewritten.
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4));
     match config.open()? {
         AnyTree::Standard(tree) => Ok(tree),
         AnyTree::Blob(_) => Err(lsm_tree::Error::Unrecoverable),
@@ -151,13 +170,16 @@ impl LsmEngine {
         OsDisk
             .create_dir_all(dir)
             .map_err(|error| context.io("create", error))?;
-        let list_numbers = SequenceNumberCounter::default();
         let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
-        let gate = Arc::new(Gate::default());
-        let tree = open_tree(dir, &list_numbers, &cache, &gate, false)
-            .map_err(|error| opening(dir, &context, error))?;
+        let descriptors = Arc::new(DescriptorTable::new(DESCRIPTORS));
+        let tree =
+            open_tree(dir, &cache, &descriptors).map_err(|error| opening(dir, &context, error))?;
+        let lists = Lists::of(&tree);
+        let (tree_id, next_table_id) = (tree.id(), tree.next_table_id());
+        // It holds tables that compaction will replace.
+        drop(tree);
         let mut memtables = Memtables::new(options.memtable_bytes);
-        let view = View::open(&tree, memtables.fresh());
+        let view = View::open(&lists.current(), memtables.fresh());
         let durable = view
             .tables
             .get(&MARKER_KEY, Version::MAX)
@@ -167,12 +189,14 @@ impl LsmEngine {
         let view = View { durable, ..view };
         let shared = Arc::new(Shared {
             dir: dir.to_path_buf(),
-            tree,
-            list_numbers,
+            lists,
+            tree_id,
             cache,
+            descriptors,
+            next_table_id: AtomicU64::new(next_table_id),
             views: Views::new(view),
             maintenance: Maintenance::default(),
-            gate,
+            compacting: Compacting::default(),
             garbage: Mutex::default(),
             table_files: TableFiles::default(),
             options,
@@ -182,7 +206,6 @@ impl LsmEngine {
                 memtables,
             }),
         });
-        shared.gate.serve(&shared);
         room::note_listed(&shared);
         let threads = match shared.options.read_only {
             true => Vec::new(),
@@ -204,7 +227,7 @@ impl LsmEngine {
 impl Drop for LsmEngine {
     fn drop(&mut self) {
         self.shared.maintenance.stop();
-        self.shared.gate.stop();
+        self.shared.compacting.stop();
         for thread in self.threads.drain(..) {
             // A callback may hold the last reference: then this runs on the thread itself.
             if thread.thread().id() != std::thread::current().id() {

@@ -37,6 +37,11 @@ impl Extent {
         after > 0 && *key <= self.kinds[after - 1].1[..]
     }
 
+    /// First and last keys of each kind.
+    pub fn kinds(&self) -> &[(Slice, Slice)] {
+        &self.kinds
+    }
+
     /// Between which keys those lie that are within the bounds; `None` if there are none.
     pub fn within(&self, (from, to): &(Bound<Slice>, Bound<Slice>)) -> Option<(Slice, Slice)> {
         let begins = |key: &Slice| match from {
@@ -59,7 +64,8 @@ impl Extent {
     }
 }
 
-fn kind(key: &[u8]) -> &[u8] {
+/// What keys of one kind have in common.
+pub(crate) fn kind(key: &[u8]) -> &[u8] {
     &key[..key.len().min(KIND_BYTES)]
 }
 

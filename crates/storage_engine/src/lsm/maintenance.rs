@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lsm_tree::{AbstractTree, InternalValue};
 use parking_lot::{Condvar, Mutex};
 
 use crate::StorageFault;
 use crate::engine::Version;
 use crate::fault::FaultContext;
 use crate::integrity::{self, Listed};
-use crate::lsm::compaction::{COMPACTION_NICENESS, DROP_NOTHING, run_compactions};
+use crate::lsm::compaction::{COMPACTION_NICENESS, run_compactions};
 use crate::lsm::extent::Extent;
 use crate::lsm::garbage::Sampler;
+use crate::lsm::list::LEVEL_0_RUNS_MAX;
 use crate::lsm::pace::Pace;
+use crate::lsm::versions::Needed;
 use crate::lsm::view::{Flushed, Retired, Sealed};
-use crate::lsm::{MARKER_KEY, Shared, room};
+use crate::lsm::{MARKER_KEY, Shared, room, table_writer};
 
 /// Pause after each MiB that is verified: 50 MiB/s at most.
 const VERIFY_PAUSE: Duration = Duration::from_millis(20);
@@ -241,12 +242,7 @@ fn run_verification(shared: &Shared) {
     // Where the system refuses, it competes as an equal.
     let _ = platform::lower_thread_priority(COMPACTION_NICENESS);
     // While they are held here, a compaction does not delete their files.
-    let mut tables: Vec<lsm_tree::Table> = shared
-        .tree
-        .current_version()
-        .iter_tables()
-        .cloned()
-        .collect();
+    let mut tables: Vec<lsm_tree::Table> = shared.lists.current().tables().cloned().collect();
     while let Some(table) = tables.pop() {
         let listed = Listed {
             path: table.path.to_path_buf(),
@@ -275,9 +271,18 @@ fn run_flushes(shared: &Shared) {
         .wait_for(&mut retired, |state| &mut state.flush_wanted)
     {
         loop {
-            let Some(oldest) = shared.views.current().sealed.last().cloned() else {
+            let view = shared.views.current();
+            let Some(oldest) = view.sealed.last().cloned() else {
                 break;
             };
+            let level_0_runs = view.tables.level_0_runs;
+            drop(view);
+            if level_0_runs >= LEVEL_0_RUNS_MAX {
+                if !shared.maintenance.pause(pause) {
+                    return;
+                }
+                continue;
+            }
             match flush(shared, &oldest, &mut written, &mut retired) {
                 Ok(()) => {}
                 Err(error) if room::may_be_repeated(shared, &error) => {
@@ -314,14 +319,14 @@ fn run_flushes(shared: &Shared) {
     }
 }
 
-/// A memtable's tables, not in the list yet, which keys they hold, and how many older values they supersede.
+/// A memtable's table, not in the list yet, which keys it holds, and how many older values they supersede.
 struct Written {
-    tables: Vec<lsm_tree::Table>,
+    table: lsm_tree::Table,
     extent: Arc<Extent>,
     superseded: u64,
 }
 
-/// Writes the memtable's tables, unless an earlier try has left them `written`, and puts them into the list.
+/// Writes the memtable's table, unless an earlier try has left it `written`, and puts it into the list.
 fn flush(
     shared: &Shared,
     sealed: &Sealed,
@@ -330,41 +335,38 @@ fn flush(
 ) -> lsm_tree::Result<()> {
     let made = match written.take() {
         Some(made) => made,
-        None => write_tables(shared, sealed)?,
+        None => write_table(shared, sealed)?,
     };
     let made = &*written.insert(made);
-    let replaced = {
-        // Until the view names them durable, too: a compaction that took them by the older durable version would drop
-        // what readers between the two versions still see.
-        let _registering = shared.gate.register();
-        shared.list_numbers.set(0);
-        shared
-            .tree
-            .register_tables(&made.tables, None, None, &[], DROP_NOTHING)?;
-        let flushed = Flushed {
-            sealed,
-            tables: &made.tables,
-            extent: &made.extent,
-        };
-        shared.views.refresh(&shared.tree, Some(flushed))
+    let tables = std::slice::from_ref(&made.table);
+    let flushed = Flushed {
+        sealed,
+        tables,
+        extent: &made.extent,
     };
+    let replaced = shared.lists.change(
+        &shared.dir,
+        |list| list.with_flushed(tables),
+        |list| shared.views.refresh(list, Some(flushed)),
+    )?;
     shared.garbage.lock().superseded(made.superseded);
     *written = None;
     retired.add(replaced, Some(Arc::clone(&sealed.memtable)));
     Ok(())
 }
 
-fn write_tables(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<Written> {
+fn write_table(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<Written> {
     let _flushing = shared.table_files.flushing.lock();
-    let oldest_reader = shared.maintenance.state.lock().oldest_reader;
-    let mut pace = Pace::new(&shared.dir, shared.tree.next_table_id());
+    let mut needed = Needed::by(shared.maintenance.state.lock().oldest_reader);
+    let mut pace = Pace::new(&shared.dir, shared.next_table_id());
     let mut sampler = Sampler::default();
     let mut extent = Extent::default();
     let tables = shared.views.current().tables.clone();
-    let entries = NeededVersions::new(sealed.memtable.iter(), oldest_reader).map(|entry| {
+    let entries = sealed.memtable.iter().filter(|entry| needed.keeps(entry));
+    let entries = entries.map(|entry| {
         let key = &entry.key.user_key;
         let bytes = key.len() + entry.value.len();
-        if let Some(rest) = pace.entry(bytes as u64, || shared.tree.next_table_id()) {
+        if let Some(rest) = pace.entry(bytes as u64, || shared.next_table_id()) {
             // More memtables wait: they hold memory, and replay after a crash would take longer.
             let in_a_hurry = shared.views.current().sealed.len() > 1;
             if !in_a_hurry {
@@ -378,52 +380,15 @@ fn write_tables(shared: &Shared, sealed: &Sealed) -> lsm_tree::Result<Written> {
         }
         Ok(entry)
     });
-    let Some((tables, _)) = shared.tree.flush_to_tables(entries)? else {
+    let Some(table) = table_writer::write_one(shared, entries)? else {
         return Err(lsm_tree::Error::Unrecoverable);
     };
-    room::note_tables(shared, &tables);
+    room::note_tables(shared, [&table]);
     let superseded = sampler.superseded()?;
-    let bytes: u64 = tables.iter().map(|table| table.metadata.file_size).sum();
-    shared.maintenance.state.lock().done.flushed_bytes += bytes;
+    shared.maintenance.state.lock().done.flushed_bytes += table.metadata.file_size;
     Ok(Written {
-        tables,
+        table,
         extent: Arc::new(extent),
         superseded,
     })
-}
-
-/// Leaves out what no reader can see: all but the newest of a key's versions at or below the oldest reader.
-/// Entries come sorted by key, newest version first.
-struct NeededVersions<I: Iterator<Item = InternalValue>> {
-    entries: I,
-    oldest_reader: Version,
-    /// The key whose newest version at or below the oldest reader has passed.
-    settled: Option<lsm_tree::Slice>,
-}
-
-impl<I: Iterator<Item = InternalValue>> NeededVersions<I> {
-    fn new(entries: I, oldest_reader: Version) -> Self {
-        Self {
-            entries,
-            oldest_reader,
-            settled: None,
-        }
-    }
-}
-
-impl<I: Iterator<Item = InternalValue>> Iterator for NeededVersions<I> {
-    type Item = InternalValue;
-
-    fn next(&mut self) -> Option<InternalValue> {
-        loop {
-            let entry = self.entries.next()?;
-            if self.settled.as_ref() == Some(&entry.key.user_key) {
-                continue;
-            }
-            if entry.key.seqno <= self.oldest_reader {
-                self.settled = Some(entry.key.user_key.clone());
-            }
-            return Some(entry);
-        }
-    }
 }

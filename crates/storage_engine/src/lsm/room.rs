@@ -1,9 +1,9 @@
 //! A full disk: a flush or compaction that finds no room is repeated later, and what it left behind is removed.
 //!
-//! Why a repetition is safe (`lsm-tree` 3.1): tables are written and synced under numbers of their own before a list names
-//! them; a flush that fails leaves the tree as it was and at most a table that no list names, and the repetition writes
+//! Why a repetition is safe: tables are written and synced under numbers of their own before a list names
+//! them; a flush that fails leaves the list as it was and at most a table that no list names, and the repetition writes
 //! other files, from the memtable that is still there. A list is written to a file of its own and made current by a rename.
-//! Were `current` to name a list that the tree does not know of, which only a failure after that rename could bring about,
+//! Were `current` to name a list that the engine does not know of, which only a failure after that rename could bring about,
 //! nothing is repeated: that is a fault ([`may_be_repeated`]). A sync that fails for another reason always is.
 //!
 //! While it lasts, memtables gather: whoever writes is told ([`crate::OnFull`]) and must stop.
@@ -13,7 +13,6 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lsm_tree::AbstractTree;
 use parking_lot::Mutex;
 
 use crate::fault::FaultContext;
@@ -36,7 +35,7 @@ pub(crate) struct TableFiles {
     leftovers: AtomicBool,
 }
 
-/// Whether the tree failed for lack of space alone, and is as it was.
+/// Whether something failed for lack of space alone, and everything is as it was.
 pub(crate) fn may_be_repeated(shared: &Shared, error: &lsm_tree::Error) -> bool {
     let no_room = matches!(
         error,
@@ -46,16 +45,16 @@ pub(crate) fn may_be_repeated(shared: &Shared, error: &lsm_tree::Error) -> bool 
     no_room && list_is_known(shared)
 }
 
-/// Whether the list that is current on disk is the tree's own.
+/// Whether the list that is current on disk is the engine's own.
 fn list_is_known(shared: &Shared) -> bool {
-    named_list(shared).is_none_or(|named| named == shared.tree.current_version().id())
+    named_list(shared).is_none_or(|named| named == shared.lists.number())
 }
 
 /// A flush found the disk full: says so, and makes room of what it wrote of a table.
 pub(crate) fn no_room(shared: &Shared, error: lsm_tree::Error) {
     note_leftovers(shared);
     // A compaction under way may be writing tables; it removes what is left over at its own end.
-    if let Some(_compacting) = shared.gate.compacting.try_lock() {
+    if let Some(_compacting) = shared.compacting.under_way.try_lock() {
         remove_leftovers(shared);
     }
     let fault = FaultContext::new(&shared.dir).tree("flush", error);
@@ -83,7 +82,7 @@ fn named_list(shared: &Shared) -> Option<u64> {
 
 /// Notes the tables that the list names now.
 pub(crate) fn note_listed(shared: &Shared) {
-    note_tables(shared, shared.tree.current_version().iter_tables());
+    note_tables(shared, shared.lists.current().tables());
 }
 
 /// These tables are named by a list, or about to be.

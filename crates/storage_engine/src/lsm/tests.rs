@@ -9,6 +9,8 @@ use proptest::test_runner::Config as ProptestConfig;
 use super::*;
 use crate::MemoryEngine;
 
+mod merging;
+
 fn small_options() -> Options {
     Options {
         memtable_bytes: 1 << 10,

@@ -2,16 +2,17 @@
 //! memtable, which carry versions that no reader names yet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::{Bound, Deref, RangeInclusive};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use lsm_tree::mvcc_stream::MvccStream;
-use lsm_tree::{AbstractTree, InternalValue, KvPair, Slice, Table, TableId, Tree};
+use lsm_tree::{InternalValue, KvPair, Slice, Table, TableId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::Version;
 use crate::lsm::extent::Extent;
+use crate::lsm::list::{Run, TableList};
 use crate::lsm::memtable::{self, Memtable};
+use crate::lsm::segments::{Segment, scan_all};
 
 /// Keys and values from either end.
 pub(crate) type TableIterator =
@@ -20,7 +21,7 @@ pub(crate) type TableIterator =
 type Get = dyn Fn(&[u8], u64, u64) -> lsm_tree::Result<Option<InternalValue>> + Send + Sync;
 type Scan = dyn Fn((Bound<Slice>, Bound<Slice>), u64) -> TableIterator + Send + Sync;
 
-/// The tables of one moment. `lsm-tree` does not name the types behind them, so closures hold them.
+/// The tables of one moment.
 #[derive(Clone)]
 pub(crate) struct Tables {
     get: Arc<Get>,
@@ -36,85 +37,57 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// With what is known of the tables of level 0 that were flushed since the start.
-    fn of(tree: &Tree, extents: &Extents) -> Self {
-        let list = tree.get_version_history_lock().latest_version();
-        let tables = tree.current_version();
-        let level_0_runs = tables.l0().run_count();
-        let (count, disk_bytes) = (tables.table_count(), tree.disk_space());
-        let entries = tables.iter_tables().map(|it| it.metadata.item_count).sum();
-        let tombstones = tables.iter_tables().map(|it| it.tombstone_count()).sum();
+    fn of(list: &TableList, extents: &Extents) -> Self {
         let pinned = |table: &Table| table.pinned_filter_size() + table.pinned_block_index_size();
-        let memory_bytes = tables.iter_tables().map(|it| pinned(it) as u64).sum();
+        let sum = |of: &dyn Fn(&Table) -> u64| list.tables().map(of).sum();
         // Of its runs, the newest comes first, and the tables of one have no key in common.
-        let level_0: Vec<(Table, Option<Arc<Extent>>)> = tables
-            .l0()
+        let level_0: Vec<(Table, Option<Arc<Extent>>)> = list.levels[0]
             .iter()
             .flat_map(|run| run.iter())
             .map(|table| (table.clone(), extents.of(table)))
             .collect();
-        let runs = tables.clone();
-        let known = extents.0.clone();
-        let get = move |key: &[u8], hash: u64, below: u64| {
+        let below: Vec<Run> = list.levels[1..].iter().flatten().cloned().collect();
+        let get = move |key: &[u8], hash: u64, below_version: u64| {
             for (table, extent) in &level_0 {
                 let may_contain = match extent {
                     Some(extent) => extent.may_contain(key),
                     None => table.metadata.key_range.contains_key(key),
                 };
-                if may_contain && let Some(found) = table.get(key, below, hash)? {
+                if may_contain && let Some(found) = table.get(key, below_version, hash)? {
                     return Ok(Some(found));
                 }
             }
-            for run in tables.iter_levels().skip(1).flat_map(|level| level.iter()) {
-                if let Some(table) = run.get_for_key(key)
-                    && let Some(found) = table.get(key, below, hash)?
+            for run in &below {
+                if let Some(table) = TableList::table_for(run, key)
+                    && let Some(found) = table.get(key, below_version, hash)?
                 {
                     return Ok(Some(found));
                 }
             }
             Ok(None)
         };
+        let runs: Vec<(Run, Option<Arc<Extent>>)> = list
+            .runs()
+            .map(|(level, run)| {
+                let known = (level == 0 && run.len() == 1).then(|| extents.of(&run[0]));
+                (Arc::clone(run), known.flatten())
+            })
+            .collect();
         let scan = move |bounds: (Bound<Slice>, Bound<Slice>), below: u64| {
-            let mut segments = Vec::new();
-            let levels = runs.iter_levels().enumerate();
-            let all = levels.flat_map(|(level, runs)| runs.iter().map(move |run| (level, run)));
-            for (level, run) in all {
-                let Some((from, to)) = run.range_overlap_indexes::<Slice, _>(&bounds) else {
-                    continue;
-                };
-                let extent = (level == 0 && from == to).then(|| known.get(&run[from].id()));
-                let Some((first, last)) = (match extent.flatten() {
-                    Some(extent) => extent.within(&bounds),
-                    None => {
-                        let range = |number: usize| &run[number].metadata.key_range;
-                        Some((range(from).min().clone(), range(to).max().clone()))
-                    }
-                }) else {
-                    continue;
-                };
-                segments.push(Segment {
-                    tables: Arc::clone(run),
-                    range: from..=to,
-                    first,
-                    last,
-                });
-            }
-            // Documents that came in the order of their keys lie so, and there is nothing to merge.
-            if follow_each_other(&mut segments) {
-                return scan_in_turn(segments, bounds, below);
-            }
-            let entries = Tree::create_internal_range(list.clone(), &bounds, below, None);
-            Box::new(entries.map(|entry| entry.map(|entry| (entry.key.user_key, entry.value))))
-                as TableIterator
+            let segments = runs
+                .iter()
+                .filter_map(|(run, extent)| Segment::of(run, extent.as_deref(), &bounds));
+            scan_all(segments.collect(), bounds, below)
         };
         Self {
             get: Arc::new(get),
             scan: Arc::new(scan),
-            tables: count,
-            level_0_runs,
-            disk_bytes,
-            entries,
-            tombstones,
-            memory_bytes,
+            tables: list.tables().count(),
+            level_0_runs: list.levels[0].len(),
+            disk_bytes: sum(&|table| table.metadata.file_size),
+            entries: sum(&|table| table.metadata.item_count),
+            tombstones: sum(&|table| table.metadata.tombstone_count),
+            memory_bytes: sum(&|table| pinned(table) as u64),
         }
     }
 
@@ -127,45 +100,6 @@ impl Tables {
     pub fn scan(&self, from: Bound<Slice>, to: Bound<Slice>, as_of: Version) -> TableIterator {
         (self.scan)((from, to), below(as_of))
     }
-}
-
-/// Tables of one run that a scan meets, all of whose keys that it meets are from `first` to `last`.
-struct Segment<R> {
-    tables: Arc<R>,
-    range: RangeInclusive<usize>,
-    first: Slice,
-    last: Slice,
-}
-
-/// Brings segments into the order of their keys; whether each ends before the next begins.
-fn follow_each_other<R>(segments: &mut [Segment<R>]) -> bool {
-    segments.sort_by(|left, right| left.first.cmp(&right.first));
-    segments.windows(2).all(|pair| pair[0].last < pair[1].first)
-}
-
-/// The visible entries of segments that follow each other. It holds the tables, and so their files, until it is dropped.
-fn scan_in_turn<R: Deref<Target = [Table]> + Send + Sync + 'static>(
-    segments: Vec<Segment<R>>,
-    bounds: (Bound<Slice>, Bound<Slice>),
-    below: u64,
-) -> TableIterator {
-    let held: Vec<Arc<R>> = segments.iter().map(|it| Arc::clone(&it.tables)).collect();
-    let entries = segments
-        .into_iter()
-        .flat_map(|Segment { tables, range, .. }| {
-            range.map(move |number| (Arc::clone(&tables), number))
-        })
-        .flat_map(move |(tables, number)| tables[number].range(bounds.clone()))
-        .filter(move |entry| {
-            let _held = &held;
-            entry.as_ref().map_or(true, |entry| entry.key.seqno < below)
-        });
-    let newest = MvccStream::new(entries).filter(|entry| {
-        entry
-            .as_ref()
-            .map_or(true, |entry| !entry.key.is_tombstone())
-    });
-    Box::new(newest.map(|entry| entry.map(|entry| (entry.key.user_key, entry.value))))
 }
 
 /// `lsm-tree` shows what is strictly below the number given.
@@ -201,11 +135,11 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub fn open(tree: &Tree, active: Arc<Memtable>) -> Self {
+    pub fn open(list: &TableList, active: Arc<Memtable>) -> Self {
         Self {
             active,
             sealed: Vec::new(),
-            tables: Tables::of(tree, &Extents::default()),
+            tables: Tables::of(list, &Extents::default()),
             durable: None,
         }
     }
@@ -230,9 +164,8 @@ impl View {
 /// The current view and the ways it changes.
 pub(crate) struct Views {
     current: RwLock<Arc<View>>,
-    /// Held while tables are read from the tree and put into the view, so that an older list never
-    /// replaces a newer one.
-    refresh: Mutex<Extents>,
+    /// Of the tables of level 0 that were flushed since the start.
+    extents: Mutex<Extents>,
 }
 
 /// What is known of tables, by their numbers.
@@ -245,14 +178,9 @@ impl Extents {
     }
 
     /// Forgets tables that are merged into others.
-    fn keep_level_0(&mut self, tree: &Tree) {
-        let version = tree.current_version();
-        let level_0: BTreeSet<TableId> = version
-            .l0()
-            .iter()
-            .flat_map(|run| run.iter())
-            .map(Table::id)
-            .collect();
+    fn keep_level_0(&mut self, list: &TableList) {
+        let tables = list.levels[0].iter().flat_map(|run| run.iter());
+        let level_0: BTreeSet<TableId> = tables.map(Table::id).collect();
         self.0.retain(|table, _| level_0.contains(table));
     }
 }
@@ -261,7 +189,7 @@ impl Views {
     pub fn new(view: View) -> Self {
         Self {
             current: RwLock::new(Arc::new(view)),
-            refresh: Mutex::default(),
+            extents: Mutex::default(),
         }
     }
 
@@ -286,16 +214,23 @@ impl Views {
         });
     }
 
-    /// Takes the tree's tables into the view; `flushed` is the oldest sealed memtable, now among them. Returns
-    /// the view that was replaced.
-    pub fn refresh(&self, tree: &Tree, flushed: Option<Flushed<'_>>) -> Arc<View> {
-        let mut extents = self.refresh.lock();
+    /// Between which keys those of a table lie, kind by kind; empty if that is not known.
+    pub fn kinds_of(&self, table: TableId) -> Vec<(Slice, Slice)> {
+        let extents = self.extents.lock();
+        let known = extents.0.get(&table).map(|extent| extent.kinds().to_vec());
+        known.unwrap_or_default()
+    }
+
+    /// Takes a list's tables into the view, each list before the next one is made; `flushed` is the oldest sealed memtable, now
+    /// among them. Returns the view that was replaced.
+    pub fn refresh(&self, list: &TableList, flushed: Option<Flushed<'_>>) -> Arc<View> {
+        let mut extents = self.extents.lock();
         if let Some(Flushed { tables, extent, .. }) = flushed {
             let known = tables.iter().map(|table| (table.id(), Arc::clone(extent)));
             extents.0.extend(known);
         }
-        let tables = Tables::of(tree, &extents);
-        extents.keep_level_0(tree);
+        let tables = Tables::of(list, &extents);
+        extents.keep_level_0(list);
         let mut current = self.current.write();
         let mut next = View {
             tables,

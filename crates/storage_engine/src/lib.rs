@@ -1,4 +1,4 @@
-//! Ordered key-value with versions: a thin layer over `lsm-tree`.
+//! Ordered key-value with versions: memtables, merging and reads of our own on `lsm-tree`'s tables.
 //!
 //! A version is the log index of the command that wrote the value. Reads name the version they read as of.
 //! Nothing here is durable when `write` returns: the log is. What was sealed by [`Engine::rotate`] becomes

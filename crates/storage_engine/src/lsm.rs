@@ -49,6 +49,7 @@ pub(crate) mod pace;
 pub(crate) mod room;
 pub(crate) mod scan;
 pub(crate) mod segments;
+pub(crate) mod table_scan;
 pub(crate) mod table_writer;
 pub(crate) mod versions;
 pub(crate) mod view;

@@ -214,10 +214,16 @@ impl Source {
     fn take(&mut self, backwards: bool) -> lsm_tree::Result<Option<Entry>> {
         if backwards {
             self.peek_back()?;
-            Ok(self.back.take())
-        } else {
-            self.peek_front()?;
-            Ok(self.front.take())
+            return Ok(self.back.take());
+        }
+        match (self.front.take(), &mut self.entries) {
+            (Some(entry), _) => Ok(Some(entry)),
+            // The common case, without a stop on the way.
+            (None, Entries::Tables(entries)) => match entries.next() {
+                Some(next) => next.map(|next| Some(present(next))),
+                None => Ok(self.back.take()),
+            },
+            (None, Entries::Memtable(scan)) => Ok(scan.next().or_else(|| self.back.take())),
         }
     }
 }

@@ -325,6 +325,49 @@ fn a_reader_below_newer_tables_keeps_its_versions_through_compaction() {
 }
 
 #[test]
+fn a_scan_goes_over_many_tables_of_several_runs_from_both_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let model = MemoryEngine::new();
+    let mut version = 0;
+    let mut write = |number: u64, value: Option<&str>| {
+        version += 1;
+        let key = [b"document-", &number.to_be_bytes()[..]].concat();
+        // Digits that a table cannot make much shorter.
+        let digits = |which: u64| (number * 31 + which).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let long: String = (0..8).map(|which| digits(which).to_string()).collect();
+        let batch = [(key, value.map(|value| [value, &long].concat().into_bytes()))];
+        engine.write(version, &batch);
+        model.write(version, &batch);
+    };
+    (0..600).for_each(|number| write(number, Some("first")));
+    engine.flush_all().unwrap();
+    engine.compact_all().unwrap();
+    // What follows, what lies in between, and what is no more.
+    (600..650).for_each(|number| write(number, Some("later")));
+    engine.flush_all().unwrap();
+    (90..200)
+        .step_by(7)
+        .for_each(|number| write(number, Some("other")));
+    (150..260).step_by(3).for_each(|number| write(number, None));
+    engine.flush_all().unwrap();
+    assert!(engine.stats().tables > 8, "{:?}", engine.stats());
+    let key = |number: u64| [b"document-", &number.to_be_bytes()[..]].concat();
+    for as_of in [599, 620, 655, 670, 1_000] {
+        for pattern in [0, u64::MAX, 0x5555_5555_5555_5555, 0xff00_f0f0_1234_cccc] {
+            for (first, last) in [(0, 700), (95, 96), (140, 610), (599, 601), (649, 700)] {
+                let (first, last) = (key(first), key(last));
+                let (from, to) = (Bound::Excluded(&first[..]), Bound::Included(&last[..]));
+                assert_eq!(
+                    both_ends(&*engine, from, to, as_of, pattern),
+                    collect(model.range(from, to, as_of))
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn an_open_range_outlives_flush_compaction_and_later_writes() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());

@@ -12,7 +12,8 @@ use crate::engine::Version;
 use crate::lsm::extent::Extent;
 use crate::lsm::list::{Run, TableList};
 use crate::lsm::memtable::{self, Memtable};
-use crate::lsm::segments::{Segment, scan_all};
+use crate::lsm::segments::Segment;
+use crate::lsm::table_scan::TableScan;
 
 /// Keys and values from either end.
 pub(crate) type TableIterator =
@@ -77,7 +78,7 @@ impl Tables {
             let segments = runs
                 .iter()
                 .filter_map(|(run, extent)| Segment::of(run, extent.as_deref(), &bounds));
-            scan_all(segments.collect(), bounds, below)
+            Box::new(TableScan::new(segments.collect(), &bounds, below)) as TableIterator
         };
         Self {
             get: Arc::new(get),

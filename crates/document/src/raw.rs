@@ -102,6 +102,35 @@ pub(crate) fn first_fields(document: &RawDocument, names: &[String]) -> Option<R
     Some(out.finish())
 }
 
+/// The first value of each of these names, in the order of the names, as [`field`] finds it: in one pass.
+pub(crate) fn first_values<'d, const N: usize>(
+    document: &'d RawDocument,
+    names: &[String],
+) -> [Option<RawBsonRef<'d>>; N] {
+    assert!(names.len() <= N && N <= u64::BITS as usize);
+    let mut values = [None; N];
+    let all = u64::MAX.checked_shr(u64::BITS - names.len() as u32);
+    let mut wanted = all.unwrap_or(0);
+    let bytes = document.as_bytes();
+    let mut at = 4;
+    while wanted != 0 {
+        let Some(span) = Span::at(bytes, at) else {
+            break;
+        };
+        let is_named = |name: &String| name.as_bytes() == span.name;
+        if let Some(number) = names.iter().position(is_named)
+            && wanted & (1 << number) != 0
+        {
+            wanted &= !(1 << number);
+            let value = plain_value(span.kind, span.rest);
+            values[number] = value.or_else(|| field_by_library(document, &names[number]));
+        }
+        let Some(behind) = span.end() else { break };
+        at = behind;
+    }
+    values
+}
+
 /// Where an element stands, by what it says itself.
 struct Span<'d> {
     at: usize,
@@ -419,6 +448,27 @@ mod tests {
                 prop_assert!(identical(found, expected));
             }
             prop_assert!(field(&document, "no such name").is_none());
+        }
+
+        /// On damaged documents too.
+        #[test]
+        fn several_values_are_those_that_are_found_one_by_one(
+            document in any_document(), at in any::<prop::sample::Index>(), byte in any::<u8>(), is_damaged in any::<bool>(),
+            names in prop::collection::btree_set("[a-d]{0,1}", 0..4),
+        ) {
+            let names: Vec<String> = names.into_iter().collect();
+            let mut bytes = document.as_bytes().to_vec();
+            if is_damaged {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(document) = RawDocument::from_bytes(&bytes) {
+                let found: [_; 4] = first_values(document, &names);
+                for (number, value) in found.into_iter().enumerate() {
+                    let alone = names.get(number).and_then(|name| field(document, name));
+                    prop_assert_eq!(format!("{value:?}"), format!("{alone:?}"));
+                }
+            }
         }
 
         /// Whatever the bytes say, nothing outside of them is looked at, and the search ends.

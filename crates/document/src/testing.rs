@@ -166,7 +166,7 @@ fn any_binary() -> impl Strategy<Value = RawBson> {
         })
 }
 
-fn any_scalar() -> impl Strategy<Value = RawBson> {
+pub(crate) fn any_scalar() -> impl Strategy<Value = RawBson> {
     let edges = proptest::sample::select(vec![i64::MIN, -1, 0, 1, i64::MAX]);
     let counts = proptest::sample::select(vec![0u32, 1, 0x8000_0000, u32::MAX]);
     prop_oneof![

@@ -7,6 +7,7 @@
 pub(crate) mod accumulators;
 pub(crate) mod assign;
 mod leading;
+mod lent;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use bson::{Bson, RawDocumentBuf};
 
 use crate::{Context, DocumentError, filter::Filter, raw, sort::SortSpec};
 pub(crate) use accumulators::Accumulator;
+pub use lent::{LendDocuments, LentDocuments};
 use stages::Stage;
 
 /// What a stage may hold at once.
@@ -139,22 +141,42 @@ impl Pipeline {
 
     /// Runs the stages over `input`, pulling as the result is pulled. After an error there is nothing more.
     pub fn run(&self, input: DocumentStream) -> DocumentStream {
+        until_error(self.run_from(0, input))
+    }
+
+    /// The same over documents that are lent: the first stage decides whether they are copied.
+    pub fn run_lent(&self, input: LentDocuments) -> DocumentStream {
+        let Some(first) = self.stages.first() else {
+            return until_error(input.into_stream());
+        };
+        let bound = leading::rows_wanted(&self.stages[1..]);
+        let stream = stages::run_lent(first, input, bound, &self.context);
+        until_error(self.run_from(1, stoppable(stream, &self.context)))
+    }
+
+    /// Runs the stages from one on.
+    fn run_from(&self, first: usize, input: DocumentStream) -> DocumentStream {
         let mut stream = input;
-        for (position, stage) in self.stages.iter().enumerate() {
+        for (position, stage) in self.stages.iter().enumerate().skip(first) {
             let bound = leading::rows_wanted(&self.stages[position + 1..]);
             stream = stages::run(stage, stream, bound, &self.context);
             stream = stoppable(stream, &self.context);
         }
-        let mut failed = false;
-        Box::new(std::iter::from_fn(move || {
-            if failed {
-                return None;
-            }
-            let next = stream.next();
-            failed = matches!(next, Some(Err(_)));
-            next
-        }))
+        stream
     }
+}
+
+/// Nothing follows an error.
+fn until_error(mut stream: DocumentStream) -> DocumentStream {
+    let mut failed = false;
+    Box::new(std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let next = stream.next();
+        failed = matches!(next, Some(Err(_)));
+        next
+    }))
 }
 
 type Items<T> = Box<dyn Iterator<Item = Result<T, DocumentError>> + Send>;

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bson::raw::{RawArrayBuf, RawDocumentBuf};
+use bson::raw::{RawArrayBuf, RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, doc, rawdoc};
 use proptest::prelude::*;
 
-use super::{DocumentStream, Pipeline};
+use super::{DocumentStream, LendDocuments, LentDocuments, Pipeline};
+use crate::projection::TopLevelFields;
+use crate::raw::DocumentWriter;
+use crate::testing::any_value;
 use crate::{Context, DocumentError, ErrorKind};
 
 fn raw(document: &Document) -> RawDocumentBuf {
@@ -35,6 +38,70 @@ fn run(stages: &[Document], documents: &[Document]) -> Vec<Document> {
         .iter()
         .map(|d| Document::try_from(d).expect("well-formed"))
         .collect()
+}
+
+/// Lends documents; copies that are kept have nothing but the fields that are needed.
+struct OnLoan(std::vec::IntoIter<RawDocumentBuf>, Option<RawDocumentBuf>);
+
+impl LendDocuments for OnLoan {
+    fn lend(&mut self) -> Option<Result<&RawDocument, DocumentError>> {
+        let next = self.0.next()?;
+        Some(Ok(self.1.insert(next)))
+    }
+
+    fn give(
+        &mut self,
+        needed: Option<&TopLevelFields>,
+    ) -> Option<Result<RawDocumentBuf, DocumentError>> {
+        let next = self.0.next()?;
+        Some(Ok(needed.map_or(next.clone(), |needed| needed.of(&next))))
+    }
+}
+
+/// A row with values of all types under some names, some of them twice.
+fn any_row() -> impl Strategy<Value = RawDocumentBuf> {
+    let field = (prop::sample::select(vec!["k", "v", "w"]), any_value());
+    prop::collection::vec(field, 0..5).prop_map(|fields| {
+        let mut row = DocumentWriter::with_capacity(64);
+        for (name, value) in &fields {
+            row.append(name, value.as_raw_bson_ref());
+        }
+        row.finish()
+    })
+}
+
+proptest! {
+    /// A field that is found in one pass, and an expression that has the same value.
+    #[test]
+    fn groups_by_fields_are_those_by_equal_expressions(
+        some in prop::collection::vec(any_row(), 0..12), order in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+        collated in any::<bool>(),
+    ) {
+        // Rows come again, so that groups have several.
+        let chosen = order.iter().filter(|_| !some.is_empty()).map(|at| some[at.index(some.len())].clone());
+        let rows: Vec<RawDocumentBuf> = chosen.collect();
+        let grouped = |key: Bson, value: Bson| doc! { "$group": {
+            "_id": key, "n": { "$sum": 1 }, "sum": { "$sum": value.clone() }, "least": { "$min": value.clone() },
+            "all": { "$push": value },
+        } };
+        let same = |path: &str| Bson::from(doc! { "$cond": [true, path, Bson::Null] });
+        let english = crate::Collation::parse(&rawdoc! { "locale": "en", "strength": 2 }).expect("valid");
+        let context = Context::at(0, 1).with_collation(english.filter(|_| collated));
+        let pipeline = |stage: Document| {
+            let mut stages = RawArrayBuf::new();
+            stages.push(raw(&stage));
+            Pipeline::parse(&stages, &context).expect("valid")
+        };
+        let stream = |rows: Vec<RawDocumentBuf>| -> DocumentStream { Box::new(rows.into_iter().map(Ok)) };
+        let by_expressions = pipeline(grouped(same("$k"), same("$v"))).run(stream(rows.clone()));
+        let by_expressions: Result<Vec<_>, _> = by_expressions.collect();
+        let by_fields = pipeline(grouped("$k".into(), "$v".into()));
+        prop_assert_eq!(&by_fields.run(stream(rows.clone())).collect::<Result<Vec<_>, _>>(), &by_expressions);
+        let needed = ["k".to_owned(), "v".to_owned()].into();
+        let on_loan = Box::new(OnLoan(rows.into_iter(), None));
+        let on_loan = LentDocuments::new(on_loan, TopLevelFields::new(&needed));
+        prop_assert_eq!(by_fields.run_lent(on_loan).collect::<Result<Vec<_>, _>>(), by_expressions);
+    }
 }
 
 /// Counts what is pulled from it.

@@ -80,6 +80,9 @@ impl Share {
             return bytes <= self.bytes_max;
         };
         let wanted = bytes.next_multiple_of(STEP_BYTES);
+        if wanted == self.counted {
+            return bytes <= self.bytes_max;
+        }
         if wanted <= self.counted {
             pool.held
                 .fetch_sub(self.counted - wanted, Ordering::Relaxed);

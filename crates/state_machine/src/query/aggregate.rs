@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use bson::{Bson, RawArray, RawBson, RawDocumentBuf};
-use document::aggregation::{Collections, CountShape, DocumentStream, LeadingFind, Pipeline};
+use bson::{Bson, RawArray, RawBson, RawDocument, RawDocumentBuf};
+use document::aggregation::{
+    Collections, CountShape, DocumentStream, LeadingFind, LendDocuments, LentDocuments, Pipeline,
+};
 use document::projection::TopLevelFields;
 use document::{Context, DocumentError};
 use parking_lot::Mutex;
@@ -72,31 +74,31 @@ impl Snapshot {
         } = ParsedPipeline::parse(request)?;
         let interrupt = find.interrupt.clone();
         if rest.makes_documents() {
-            let nothing = Box::new(std::iter::empty());
-            let rows = PipelineRows::new(nothing, &rest, interrupt, stopped);
+            let stream = rest.run(Box::new(std::iter::empty()));
+            let rows = PipelineRows::new(stream, interrupt, stopped);
             return Ok(FindCursor::of_pipeline(rows));
         }
         if let Some(shape) = count {
             find.sort = None;
             let (count, _) = count_matches(find.plan(self)?.noted_for_count(), self)?;
             let counted = (count > 0).then(|| counted(&shape, count));
-            let input = counted.into_iter().map(Ok);
-            return Ok(FindCursor::of_pipeline(PipelineRows::new(
-                Box::new(input),
-                &rest,
-                interrupt,
-                stopped,
-            )));
+            let stream = rest.run(Box::new(counted.into_iter().map(Ok)));
+            let rows = PipelineRows::new(stream, interrupt, stopped);
+            return Ok(FindCursor::of_pipeline(rows));
         }
         let needed = find.needed.as_ref().and_then(TopLevelFields::new);
         let rows = find.plan(self)?.noted().rows(self);
         if rest.is_empty() {
             return Ok(FindCursor::of_find(rows));
         }
-        let input = documents(rows, needed, &stopped);
-        Ok(FindCursor::of_pipeline(PipelineRows::new(
-            input, &rest, interrupt, stopped,
-        )))
+        let lending = Lending {
+            rows,
+            lent: None,
+            stopped: Arc::clone(&stopped),
+        };
+        let stream = rest.run_lent(LentDocuments::new(Box::new(lending), needed));
+        let rows = PipelineRows::new(stream, interrupt, stopped);
+        Ok(FindCursor::of_pipeline(rows))
     }
 }
 
@@ -244,31 +246,49 @@ pub(super) struct PipelineRows {
 }
 
 impl PipelineRows {
-    fn new(
-        input: DocumentStream,
-        stages: &Pipeline,
-        interrupt: Interrupt,
-        stopped: Stopped,
-    ) -> PipelineRows {
+    fn new(stream: DocumentStream, interrupt: Interrupt, stopped: Stopped) -> PipelineRows {
         PipelineRows {
-            stream: stages.run(input),
+            stream,
             stopped,
             interrupt,
         }
     }
 }
 
-/// The rows as stages take them, with just the fields that are `needed`.
-fn documents(rows: FindRows, needed: Option<TopLevelFields>, stopped: &Stopped) -> DocumentStream {
-    let stopped = Arc::clone(stopped);
-    Box::new(rows.map(move |row| match (row, &needed) {
-        (Ok(row), Some(needed)) => Ok(row.into_narrow_document(needed)),
-        (Ok(row), None) => Ok(row.into_document()),
-        (Err(error), _) => {
-            *stopped.lock() = Some(error);
-            Err(DocumentError::bad_value("the input of the pipeline failed"))
+/// Lends rows to the first stage.
+struct Lending {
+    rows: FindRows,
+    lent: Option<Row>,
+    stopped: Stopped,
+}
+
+impl Lending {
+    /// The stand-in for what stopped the rows, which is kept at the side.
+    fn failed(&self, error: QueryError) -> DocumentError {
+        *self.stopped.lock() = Some(error);
+        DocumentError::bad_value("the input of the pipeline failed")
+    }
+}
+
+impl LendDocuments for Lending {
+    fn lend(&mut self) -> Option<Result<&RawDocument, DocumentError>> {
+        match self.rows.next_row() {
+            Ok(Some(row)) => Some(Ok(self.lent.insert(row))),
+            Ok(None) => None,
+            Err(error) => Some(Err(self.failed(error))),
         }
-    }))
+    }
+
+    fn give(
+        &mut self,
+        needed: Option<&TopLevelFields>,
+    ) -> Option<Result<RawDocumentBuf, DocumentError>> {
+        Some(match (self.rows.next()?, needed) {
+            (Ok(row), Some(needed)) => Ok(row.into_narrow_document(needed)),
+            (Ok(row), None) => Ok(row.into_document()),
+            (Err(error), _) => Err(self.failed(error)),
+        })
+    }
 }
 
 impl Iterator for PipelineRows {

@@ -119,11 +119,12 @@ impl FindRows {
                 self.scan.check()?;
                 Ok(rows.next().transpose()?.map(Row::from))
             }
-            Order::AsScanned | Order::Unsorted(..) => self.scan.next().transpose(),
+            Order::AsScanned | Order::Unsorted(..) => self.scan.next_row(),
         }
     }
 
-    fn advance(&mut self) -> Result<Option<Row>, QueryError> {
+    /// The next row.
+    pub fn next_row(&mut self) -> Result<Option<Row>, QueryError> {
         if self.remaining == Some(0) {
             return Ok(None);
         }
@@ -147,6 +148,6 @@ impl Iterator for FindRows {
     type Item = Result<Row, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance().transpose()
+        self.next_row().transpose()
     }
 }

@@ -159,13 +159,18 @@ impl Scan {
     }
 
     /// The next document that matches.
-    fn next_match(&mut self) -> Option<Result<Row, QueryError>> {
+    pub fn next_row(&mut self) -> Result<Option<Row>, QueryError> {
+        let row = self.next_match();
+        self.tell();
+        row
+    }
+
+    fn next_match(&mut self) -> Result<Option<Row>, QueryError> {
         loop {
-            match self.advance() {
-                Ok(Advance::Row(row)) => return Some(Ok(row)),
-                Ok(Advance::Nothing) => {}
-                Ok(Advance::End) => return None,
-                Err(error) => return Some(Err(error)),
+            match self.advance()? {
+                Advance::Row(row) => return Ok(Some(row)),
+                Advance::Nothing => {}
+                Advance::End => return Ok(None),
             }
         }
     }
@@ -279,8 +284,6 @@ impl Iterator for Scan {
     type Item = Result<Row, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next_match();
-        self.tell();
-        next
+        self.next_row().transpose()
     }
 }

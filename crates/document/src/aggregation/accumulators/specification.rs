@@ -50,6 +50,11 @@ impl Specification {
         })
     }
 
+    /// What the accumulator is handed the value of.
+    pub fn argument(&self) -> &Expression {
+        &self.argument
+    }
+
     /// Hands the document to an accumulator.
     pub fn feed(
         &self,
@@ -57,11 +62,26 @@ impl Specification {
         accumulator: &mut dyn Accumulator,
     ) -> Result<(), DocumentError> {
         let value = self.argument.evaluate(document)?;
-        let value = value.as_ref().map(Value::as_ref);
+        self.add(value.as_ref().map(Value::as_ref), document, accumulator)
+    }
+
+    /// The same, with the argument's value for the document.
+    pub fn add(
+        &self,
+        value: Option<RawBsonRef<'_>>,
+        document: &RawDocument,
+        accumulator: &mut dyn Accumulator,
+    ) -> Result<(), DocumentError> {
         match &self.sort {
             None => accumulator.add(value),
             Some(sort) => accumulator.add_at(sort.key(document)?, value),
         }
+    }
+
+    /// False only if its accumulators always take the same memory.
+    pub fn grows(&self) -> bool {
+        const FIXED: [&str; 5] = ["$avg", "$count", "$stdDevPop", "$stdDevSamp", "$sum"];
+        !FIXED.contains(&self.name)
     }
 
     /// As for an expression: the fields of a document that it looks at.
@@ -294,4 +314,37 @@ fn percentile_arguments(
         specification.percentiles = percentile::percentiles(listed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, doc};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Context;
+    use crate::testing::{any_value, raw};
+
+    proptest! {
+        #[test]
+        fn what_does_not_grow_takes_the_same_memory_whatever_comes(values in prop::collection::vec(any_value(), 0..20)) {
+            let context = Context::none();
+            for (name, kind) in REGISTRY {
+                let argument = match kind {
+                    Kind::Unary(_) => Bson::from("$a"),
+                    Kind::Count => Bson::from(doc! {}),
+                    _ => continue,
+                };
+                let argument = raw(doc! { *name: argument });
+                let specification = RawBsonRef::Document(&argument);
+                let parsed = parse("f", specification, &Scope::new(&context)).expect("valid");
+                let mut accumulator = parsed.start(RawBsonRef::Null).expect("starts");
+                let before = accumulator.bytes();
+                for value in &values {
+                    accumulator.add(Some(value.as_raw_bson_ref())).ok();
+                    prop_assert!(parsed.grows() || accumulator.bytes() == before);
+                }
+            }
+        }
+    }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use bson::RawDocumentBuf;
 use bson::raw::{RawBsonRef, RawDocument};
 
-use super::{CountShape, DocumentStream};
+use super::{CountShape, DocumentStream, LentDocuments};
 use crate::filter::Filter;
 use crate::sort::SortSpec;
 use crate::validate::DOCUMENT_BYTES_MAX;
@@ -87,6 +87,11 @@ fn text_not_first() -> DocumentError {
 pub(super) trait RunStage: Debug + Send + Sync {
     /// The stage's output over `input`.
     fn run(&self, input: DocumentStream) -> DocumentStream;
+
+    /// The same over documents that are lent.
+    fn run_lent(&self, input: LentDocuments) -> DocumentStream {
+        self.run(input.into_stream())
+    }
 
     /// How the stage only counts its input, if that is all it does.
     fn count_shape(&self) -> Option<CountShape> {
@@ -175,6 +180,19 @@ pub(super) fn run(
     }
 }
 
+/// Runs a stage on documents that are lent to it.
+pub(super) fn run_lent(
+    stage: &Arc<Stage>,
+    input: LentDocuments,
+    rows_wanted: Option<usize>,
+    context: &Context,
+) -> DocumentStream {
+    match stage.as_ref() {
+        Stage::Other(stage) => stage.run_lent(input),
+        _ => run(stage, input.into_stream(), rows_wanted, context),
+    }
+}
+
 /// A stage that makes one document of each.
 fn map(
     input: DocumentStream,
@@ -184,11 +202,12 @@ fn map(
 }
 
 /// A stage that sees all input before it gives the first document.
-fn blocking<T>(
-    input: DocumentStream,
-    consume: impl FnOnce(DocumentStream) -> Result<T, DocumentError> + Send + 'static,
+fn blocking<I, T>(
+    input: I,
+    consume: impl FnOnce(I) -> Result<T, DocumentError> + Send + 'static,
 ) -> DocumentStream
 where
+    I: Send + 'static,
     T: IntoIterator<Item = Result<RawDocumentBuf, DocumentError>>,
     T::IntoIter: Send + 'static,
 {

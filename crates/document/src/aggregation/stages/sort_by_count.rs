@@ -3,7 +3,7 @@
 use bson::raw::{RawBson, RawBsonRef};
 use bson::rawdoc;
 
-use super::{DocumentStream, RunStage, Stage, group, sorting};
+use super::{DocumentStream, LentDocuments, RunStage, Stage, group, sorting};
 use crate::sort::SortSpec;
 use crate::spill::Room;
 use crate::{Context, DocumentError, raw};
@@ -40,7 +40,11 @@ pub(super) fn parse(argument: RawBsonRef<'_>, context: &Context) -> Result<Stage
 
 impl RunStage for SortByCount {
     fn run(&self, input: DocumentStream) -> DocumentStream {
-        let groups = self.group.run(input);
+        self.run_lent(input.into())
+    }
+
+    fn run_lent(&self, input: LentDocuments) -> DocumentStream {
+        let groups = self.group.run_lent(input);
         sorting::run(self.sort.clone(), None, self.room.clone(), groups)
     }
 }

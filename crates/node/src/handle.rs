@@ -95,7 +95,7 @@ impl Node {
     /// Asks for an index at which a read is linearizable; `done` is called exactly once, after that index is applied
     /// here. Works on every member (Raft §8, read index).
     pub fn read_index(&self, done: ReadDone) {
-        if let Some(index) = self.decided_alone() {
+        if let Some(index) = self.read_index_alone() {
             done(Ok(index));
             return;
         }
@@ -104,9 +104,9 @@ impl Node {
         }
     }
 
-    /// The applied index, where nothing can have been committed elsewhere and all that was committed is applied. A lone node
-    /// need not wake its core for every read.
-    fn decided_alone(&self) -> Option<u64> {
+    /// What [`Node::read_index`] answers, where it is known at once: the applied index, where nothing can have been committed
+    /// elsewhere and all that was committed is applied. A lone node need not wake its core for every read.
+    pub fn read_index_alone(&self) -> Option<u64> {
         if !self.parts.board.latest().decides_alone() {
             return None;
         }

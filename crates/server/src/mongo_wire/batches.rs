@@ -14,6 +14,9 @@ use super::limits::FIRST_BATCH_DOCUMENTS_DEFAULT;
 use super::request::{Request, unknown_field};
 use super::values;
 
+/// Room for a small document and what stands around it.
+const FIRST_BATCH_BYTES_USUAL: usize = 1_024;
+
 /// How a read wants its rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
@@ -42,14 +45,15 @@ pub(crate) fn first(
     invocation.session.operation.runs_under(&control);
     let run = || {
         let rows = open(control.interrupt())?;
-        let mut cursor = OpenCursor::new(namespace.to_string(), rows, shape.limit, control.clone());
+        let name = namespace.to_string();
+        let mut cursor = OpenCursor::new(name.clone(), rows, shape.limit, control.clone());
         cursor.no_timeout = shape.no_timeout;
         cursor.session = invocation.request.options.lsid.map(<[u8]>::to_vec);
         let size = shape
             .batch_size
             .unwrap_or(FIRST_BATCH_DOCUMENTS_DEFAULT as u64);
         let room = invocation.server.budget.reserve_batch();
-        let mut fields = DocumentWriter::new();
+        let mut fields = DocumentWriter::with_capacity(FIRST_BATCH_BYTES_USUAL);
         fields.begin_document("cursor");
         fields.begin_array("firstBatch");
         let more = cursor.fill(&mut fields, Some(size), &room)?;
@@ -62,7 +66,7 @@ pub(crate) fn first(
             0
         };
         fields.i64("id", id);
-        fields.string("ns", &namespace.to_string());
+        fields.string("ns", &name);
         if let Some(time) = shape.at_cluster_time {
             fields.timestamp("atClusterTime", time);
         }

@@ -29,8 +29,13 @@ impl Default for DocumentWriter {
 impl DocumentWriter {
     /// An empty document.
     pub(crate) fn new() -> Self {
+        DocumentWriter::with_capacity(256)
+    }
+
+    /// An empty document with room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         let mut writer = DocumentWriter {
-            bytes: Vec::with_capacity(256),
+            bytes: Vec::with_capacity(bytes),
             open: Vec::with_capacity(4),
         };
         writer.open_here();

@@ -21,6 +21,8 @@ pub(crate) struct Request<'a> {
     pub target: RawBsonRef<'a>,
     pub database: &'a str,
     pub body: &'a RawDocument,
+    /// The fields of the body in their order: a command asks for many that are not there.
+    fields: Vec<(&'a str, RawBsonRef<'a>)>,
     pub sequences: &'a [Sequence<'a>],
     pub options: Options<'a>,
     /// OP_MSG's exhaustAllowed.
@@ -28,6 +30,9 @@ pub(crate) struct Request<'a> {
     /// A fail point lets only so many of a write's statements run.
     pub statements_max: usize,
 }
+
+/// Fields that most commands have no more of.
+const FIELDS_USUAL: usize = 12;
 
 /// Where the write commands have their statements.
 const STATEMENT_FIELDS: &[&str] = &["documents", "updates", "deletes", "ops"];
@@ -196,16 +201,15 @@ impl<'a> Request<'a> {
         database: Option<&'a str>,
         exhaust_allowed: bool,
     ) -> Result<Self, Failure> {
-        let (name, target) = match body.iter().next() {
-            Some(first) => {
-                let (name, target) = first?;
-                (name.as_str(), target)
-            }
-            None => {
-                return Err(Failure::new(Code::CommandNotFound, "no such command: ''"));
-            }
+        let mut fields = Vec::with_capacity(FIELDS_USUAL);
+        for element in body {
+            let (name, value) = element?;
+            fields.push((name.as_str(), value));
+        }
+        let Some((name, target)) = fields.first().copied() else {
+            return Err(Failure::new(Code::CommandNotFound, "no such command: ''"));
         };
-        let database = match (database, body.get("$db")?) {
+        let database = match (database, first(&fields, "$db")) {
             (Some(database), _) => database,
             (None, Some(value)) => values::string("$db", value)?,
             (None, None) => {
@@ -220,6 +224,7 @@ impl<'a> Request<'a> {
             target,
             database,
             body,
+            fields,
             sequences,
             options: Options::default(),
             exhaust_allowed,
@@ -234,9 +239,7 @@ impl<'a> Request<'a> {
         command: &str,
         fields: Option<&Fields>,
     ) -> Result<(), Failure> {
-        for (position, element) in self.body.into_iter().enumerate() {
-            let (name, value) = element?;
-            let name = name.as_str();
+        for (position, (name, value)) in self.fields.iter().copied().enumerate() {
             if position == 0 || self.options.read(name, value)? {
                 continue;
             }
@@ -270,7 +273,7 @@ impl<'a> Request<'a> {
             if fields.is_some_and(|fields| !fields.known.contains(&sequence.name)) {
                 return Err(unknown_field(command, sequence.name));
             }
-            if self.body.get(sequence.name)?.is_some() {
+            if first(&self.fields, sequence.name).is_some() {
                 return Err(Failure::new(
                     Code::IDLDuplicateField,
                     format!(
@@ -285,10 +288,7 @@ impl<'a> Request<'a> {
 
     /// The value of one of the command's fields; null counts as missing.
     pub(crate) fn field(&self, name: &str) -> Result<Option<RawBsonRef<'a>>, Failure> {
-        Ok(self
-            .body
-            .get(name)?
-            .filter(|value| *value != RawBsonRef::Null))
+        Ok(first(&self.fields, name).filter(|value| *value != RawBsonRef::Null))
     }
 
     pub(crate) fn document(&self, name: &str) -> Result<Option<&'a RawDocument>, Failure> {
@@ -384,6 +384,12 @@ impl<'a> Request<'a> {
             )),
         }
     }
+}
+
+/// The value of the first field of this name.
+fn first<'a>(fields: &[(&'a str, RawBsonRef<'a>)], name: &str) -> Option<RawBsonRef<'a>> {
+    let mut named = fields.iter().filter(|(known, _)| *known == name);
+    named.next().map(|(_, value)| *value)
 }
 
 /// Whether an option's value is the same as leaving it out.

@@ -14,6 +14,7 @@ use document::Collation;
 use document::collation::holds_strings;
 use document::filter::{Disjunct, Filter, Interval, PathBounds};
 use document::key_encoding::Direction;
+use document::path::Path;
 use document::sort::SortSpec;
 
 use super::bounds;
@@ -231,6 +232,22 @@ impl Candidate {
             None => Access::Index(self.scan),
         }
     }
+}
+
+/// False only where [`Candidate::is_eligible`] is sure to be: told without making the candidate.
+pub(super) fn may_be_eligible(
+    index: &IndexEntry,
+    conjunction: &Conjunction<'_>,
+    sort: Option<&SortSpec>,
+) -> bool {
+    let is_bounded = |(path, _): &(Path, Direction)| {
+        let mut bounds = conjunction.bounds.iter();
+        bounds.any(|bounds| bounds.path == path.as_str())
+    };
+    sort.is_some()
+        || index.sparse
+        || !index.kind.is_ordered()
+        || index.fields.first().is_none_or(is_bounded)
 }
 
 /// A sparse or partial index may be used only where documents that are not in it cannot match.

@@ -247,11 +247,17 @@ fn candidates(
     conjunction: &Conjunction<'_>,
     wanted: &Wanted<'_>,
 ) -> Vec<Candidate> {
-    index_kind::usable(collection, conjunction)
-        .iter()
-        .map(|index| candidate(collection, index, conjunction, wanted))
-        .filter(Candidate::is_eligible)
-        .collect()
+    let mut candidates = Vec::new();
+    for index in index_kind::usable(collection, conjunction) {
+        if one_index::may_be_eligible(&index, conjunction, wanted.sort) {
+            candidates.push(candidate(collection, &index, conjunction, wanted));
+        } else {
+            let made = || candidate(collection, &index, conjunction, wanted);
+            debug_assert!(!made().is_eligible(), "an index was left out");
+        }
+    }
+    candidates.retain(Candidate::is_eligible);
+    candidates
 }
 
 fn candidate(

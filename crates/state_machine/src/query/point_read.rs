@@ -23,7 +23,7 @@ impl FindRequest {
         if has_collation {
             return false;
         }
-        let mut names = Vec::new();
+        let mut names = Vec::with_capacity(4);
         for element in self.filter.iter() {
             match element {
                 Ok((name, value)) if is_plain(value) => names.push(name.as_str()),

@@ -2,8 +2,9 @@
 //! nobody used for half an hour. Commands like any other, so that every member does the same.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -14,8 +15,13 @@ use crate::events::{Event, ProposeOutcome};
 
 /// Sessions unused for this long are forgotten; what drivers are told as `logicalSessionTimeoutMinutes`.
 const SESSION_TIMEOUT_MS: i64 = 30 * 60 * 1000;
-/// Sessions looked at by one command.
-const SESSIONS_PER_COMMAND: u32 = 1_000;
+/// Sessions looked at by one command, at first and at most. Of a session that writes there are thousands of versions to pass
+/// over, and every member applies nothing else meanwhile: how many are right shows in how long a command takes.
+const SESSIONS_PER_COMMAND: u32 = 8;
+const SESSIONS_PER_COMMAND_MAX: u32 = 1_000;
+/// From when it is applied late until when it is applied soon, a command was of the right size.
+const COMMAND_TAKES: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_millis(20);
 const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 /// [`SESSION_TIMEOUT_MS`] as time that really passed.
 const SESSION_TIMEOUT: Duration = Duration::from_millis(SESSION_TIMEOUT_MS as u64);
@@ -38,6 +44,19 @@ pub(crate) struct Housekeeping<C: Clock> {
     driven_by_clients: Arc<AtomicUsize>,
     /// Where the expiry of sessions goes on.
     expiry_after: Arc<Mutex<Option<Vec<u8>>>>,
+    /// How many sessions the next command looks at.
+    sessions_limit: Arc<AtomicU32>,
+}
+
+/// How many sessions a command looks at, after one that looked at `limit` took so long.
+fn next_limit(limit: u32, took: Duration) -> u32 {
+    if took > *COMMAND_TAKES.end() {
+        (limit / 4).max(1)
+    } else if took < *COMMAND_TAKES.start() {
+        (limit * 2).min(SESSIONS_PER_COMMAND_MAX)
+    } else {
+        limit
+    }
 }
 
 impl<C: Clock> Housekeeping<C> {
@@ -51,6 +70,7 @@ impl<C: Clock> Housekeeping<C> {
             under_way: Arc::default(),
             driven_by_clients,
             expiry_after: Arc::default(),
+            sessions_limit: Arc::new(AtomicU32::new(SESSIONS_PER_COMMAND)),
         }
     }
 
@@ -62,12 +82,17 @@ impl<C: Clock> Housekeeping<C> {
         let command = self.next_command()?;
         self.under_way.store(true, Ordering::Release);
         let (under_way, expiry_after) = (self.under_way.clone(), self.expiry_after.clone());
+        let limit = self.sessions_limit.clone();
+        let (clock, began) = (self.clock.clone(), self.clock.monotonic());
         let done = Box::new(move |outcome| {
             if let ProposeOutcome::Applied {
                 reply: Reply::SessionsExpired { next, .. },
                 ..
             } = outcome
             {
+                let took = clock.monotonic().saturating_sub(began);
+                let next_limit = next_limit(limit.load(Ordering::Relaxed), took);
+                limit.store(next_limit, Ordering::Relaxed);
                 *expiry_after.lock() = next;
             }
             under_way.store(false, Ordering::Release);
@@ -110,7 +135,7 @@ impl<C: Clock> Housekeeping<C> {
             return Some(Command::ExpireSessions {
                 last_used_before_ms,
                 after,
-                limit: SESSIONS_PER_COMMAND,
+                limit: self.sessions_limit.load(Ordering::Relaxed),
             });
         }
         let now = self.clock.monotonic();
@@ -121,7 +146,7 @@ impl<C: Clock> Housekeeping<C> {
         Some(Command::ExpireSessions {
             last_used_before_ms,
             after: Vec::new(),
-            limit: SESSIONS_PER_COMMAND,
+            limit: self.sessions_limit.load(Ordering::Relaxed),
         })
     }
 }
@@ -192,6 +217,17 @@ mod tests {
             }
         }
         last
+    }
+
+    #[test]
+    fn a_command_that_takes_long_is_followed_by_a_smaller_one() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_limit(8, ms(100)), 2);
+        assert_eq!(next_limit(2, ms(100)), 1);
+        assert_eq!(next_limit(1, ms(100)), 1);
+        assert_eq!(next_limit(8, ms(15)), 8);
+        assert_eq!(next_limit(8, ms(3)), 16);
+        assert_eq!(next_limit(900, ms(3)), SESSIONS_PER_COMMAND_MAX);
     }
 
     /// A write of this minute, whose answer got lost, is retried in the next: its session must be there.

@@ -33,6 +33,8 @@ pub(crate) struct Request<'a> {
 
 /// Fields that most commands have no more of.
 const FIELDS_USUAL: usize = 12;
+/// No command knows so many; a field takes less in a message than it does here.
+const FIELDS_MAX: usize = 1_000;
 
 /// Where the write commands have their statements.
 const STATEMENT_FIELDS: &[&str] = &["documents", "updates", "deletes", "ops"];
@@ -204,6 +206,10 @@ impl<'a> Request<'a> {
         let mut fields = Vec::with_capacity(FIELDS_USUAL);
         for element in body {
             let (name, value) = element?;
+            if fields.len() == FIELDS_MAX {
+                let text = format!("a command has at most {FIELDS_MAX} fields");
+                return Err(Failure::new(Code::BadValue, text));
+            }
             fields.push((name.as_str(), value));
         }
         let Some((name, target)) = fields.first().copied() else {

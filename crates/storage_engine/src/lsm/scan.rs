@@ -14,6 +14,9 @@ use crate::lsm::view::{TableIterator, View};
 /// Entries fetched from a memtable at once: few at first, for scans that want few.
 const CHUNK_MIN: usize = 8;
 const CHUNK_MAX: usize = 128;
+/// So many older versions of a key are passed over one by one; then the next key is looked for. Of what is written again and
+/// again a memtable has thousands.
+pub(crate) const VERSIONS_PASSED_MAX: usize = 16;
 
 /// A key and its value, or `None` where it was deleted.
 type Entry = (Slice, Option<Slice>);
@@ -147,7 +150,8 @@ impl MemtableScan {
             Bound::Excluded(to) => Bound::Excluded(at(to, Version::MAX)),
             Bound::Unbounded => Bound::Unbounded,
         };
-        let mut range = self.memtable.items.range((from, to));
+        let mut range = self.memtable.items.range((from, to.clone()));
+        let mut passed = Passed::default();
         loop {
             let next = if backwards {
                 range.next_back()
@@ -159,11 +163,35 @@ impl MemtableScan {
             if key.seqno > self.as_of {
                 continue;
             }
+            if !backwards && passed.is_too_many(&key.user_key) {
+                let behind = Bound::Excluded(at(&key.user_key, 0));
+                range = self.memtable.items.range((behind, to.clone()));
+                continue;
+            }
             let value = (!key.is_tombstone()).then(|| entry.value());
             if visitor(&key.user_key, value).is_break() {
                 return false;
             }
         }
+    }
+}
+
+/// Counts the versions of one key that come one after the other.
+#[derive(Default)]
+pub(crate) struct Passed {
+    key: Option<Slice>,
+    versions: usize,
+}
+
+impl Passed {
+    /// Whether so many versions of this key have come that the next key had better be looked for.
+    pub fn is_too_many(&mut self, key: &Slice) -> bool {
+        if self.key.as_ref() != Some(key) {
+            self.key = Some(key.clone());
+            self.versions = 0;
+        }
+        self.versions += 1;
+        self.versions > VERSIONS_PASSED_MAX
     }
 }
 

@@ -11,6 +11,7 @@ use std::ops::Bound;
 use lsm_tree::{InternalValue, KvPair, Slice, Table};
 
 use crate::lsm::list::Run;
+use crate::lsm::scan::VERSIONS_PASSED_MAX;
 use crate::lsm::segments::Segment;
 
 /// Keys between which a scan goes.
@@ -141,10 +142,16 @@ impl TableScan {
     }
 
     fn next_visible(&mut self) -> lsm_tree::Result<Option<KvPair>> {
+        let mut versions = 0;
         while let Some(entry) = self.take(End::Front)? {
             if self.last_given.as_ref() == Some(&entry.key.user_key) {
+                versions += 1;
+                if versions == VERSIONS_PASSED_MAX {
+                    self.pass(&entry.key.user_key)?;
+                }
                 continue;
             }
+            versions = 0;
             let is_deletion = entry.key.is_tombstone();
             self.last_given = Some(entry.key.user_key.clone());
             if !is_deletion {
@@ -152,6 +159,14 @@ impl TableScan {
             }
         }
         Ok(None)
+    }
+
+    /// Passes over all that is left of a key in those runs that only the front end reads.
+    fn pass(&mut self, key: &Slice) -> lsm_tree::Result<()> {
+        for run in &mut self.runs {
+            run.pass(key)?;
+        }
+        Ok(())
     }
 
     fn next_visible_back(&mut self) -> lsm_tree::Result<Option<KvPair>> {
@@ -300,6 +315,20 @@ impl RunScan {
             self.take(end)?;
         }
         Ok(self.peeked(end))
+    }
+
+    /// Goes on behind a key whose versions the front end is passing, unless the back end has begun to read.
+    fn pass(&mut self, key: &Slice) -> lsm_tree::Result<()> {
+        let is_passing = self.front.peeked_key() == Some(key);
+        let is_alone = self.back.entries.is_none() && self.back.nearest.is_some();
+        if !is_passing || !is_alone || self.front.entries.is_none() {
+            return Ok(());
+        }
+        let behind = (Bound::Excluded(key.clone()), self.bounds.1.clone());
+        let table = &self.tables[self.unread.start - 1];
+        self.front.entries = Some(open(table, &behind));
+        self.front.peeked = self.read_front()?;
+        Ok(())
     }
 
     fn read_front(&mut self) -> lsm_tree::Result<Option<InternalValue>> {

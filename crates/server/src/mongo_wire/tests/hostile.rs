@@ -88,6 +88,9 @@ async fn what_asks_for_too_much_is_refused_or_answered() {
         .await,
         7_749_501
     );
+    let mut fields = find(doc! {});
+    fields.extend((0..100_000).map(|number| (format!("{number}"), Bson::Null)));
+    assert_eq!(code(&mut client, fields).await, 2);
     let key = "k".repeat(3_000);
     assert_eq!(
         code(

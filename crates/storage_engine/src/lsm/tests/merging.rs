@@ -149,3 +149,38 @@ fn what_lsm_tree_has_written_and_merged_is_read_and_merged_on() {
     assert_eq!(engine.get(&key(1), 4).unwrap().unwrap().to_vec(), b"new");
     assert_eq!(all(&*engine, 3), expected(3));
 }
+
+/// Counters and sessions are written with nearly every command, and readers of long ago keep their versions.
+#[test]
+fn keys_with_hundreds_of_versions_are_read_from_either_end_as_of_any() {
+    const VERSIONS: Version = 600;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let model = MemoryEngine::new();
+    for version in 1..=VERSIONS {
+        let mut batch: Vec<_> = (0..4_u8)
+            .filter(|hot| version % 7 != u64::from(*hot))
+            .map(|hot| (vec![9, hot], Some(version.to_be_bytes().to_vec())))
+            .collect();
+        batch.push((vec![9, 200], (version % 5 > 0).then(|| vec![7; 40])));
+        batch.push((
+            [&[9, 2][..], &version.to_be_bytes()].concat(),
+            Some(vec![1]),
+        ));
+        batch.sort();
+        engine.write(version, &batch);
+        model.write(version, &batch);
+        if version.is_multiple_of(130) {
+            engine.rotate();
+        }
+    }
+    for as_of in [1, 20, 133, 390, 555, VERSIONS] {
+        for pattern in [u64::MAX, 0, 0b1011_0111, 0x0f0f_0f0f_ffff_0000] {
+            let (from, to) = (Bound::Excluded(&[9][..]), Bound::Included(&[9, 200][..]));
+            assert_eq!(
+                both_ends(&*engine, from, to, as_of, pattern),
+                collect(model.range(from, to, as_of))
+            );
+        }
+    }
+}

@@ -288,9 +288,15 @@ fn when_a_majority_is_damaged_nobody_is_taken_in() {
     config.notices = Notices::new(move |what| drop(sender.send(what.to_owned())));
     // It never ends: the test does.
     std::thread::spawn(move || start(config).err().map(|error| panic!("{error}")));
-    let text = said
-        .recv_timeout(PATIENCE)
-        .expect("it says what it waits for");
+    let hear = || {
+        said.recv_timeout(PATIENCE)
+            .expect("it says what it waits for")
+    };
+    let text = hear();
+    for part in ["is damaged", "at offset", "are asked to take it in anew"] {
+        assert!(text.contains(part), "{part} in: {text}");
+    }
+    let text = hear();
     for part in [
         "at offset",
         "no leader",

@@ -1,6 +1,8 @@
 //! Where mingo differs from MongoDB, each with what MongoDB's documentation says. The list is about mingo only: a
 //! disagreement that is not on it is ours to explain.
 
+use std::collections::BTreeSet;
+
 use document::DocumentError;
 use serde_json::Value;
 
@@ -71,5 +73,22 @@ pub fn excused(
     if operators.iter().any(|name| name == "$round") {
         return Some("$round takes halves to the even neighbour of the decimal digits");
     }
-    None
+    computes_below_a_computed_field(case)
+        .then_some("what is computed below an array goes into each of its elements")
+}
+
+/// Whether a `$project` computes fields below one that an earlier `$project` has computed: mingo puts them in its place.
+fn computes_below_a_computed_field(case: &Value) -> bool {
+    let stages = case["specification"].as_array().into_iter().flatten();
+    let projects = stages.filter_map(|stage| stage.get("$project")?.as_object());
+    let mut computed = BTreeSet::new();
+    for (name, value) in projects.flatten() {
+        let fields = value.as_object();
+        let is_nested = fields.is_some_and(|fields| fields.keys().all(|key| !key.starts_with('$')));
+        if is_nested && computed.contains(name) {
+            return true;
+        }
+        computed.insert(name);
+    }
+    false
 }

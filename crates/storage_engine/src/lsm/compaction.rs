@@ -43,8 +43,6 @@ pub(crate) struct Compacting {
     /// Held throughout a merge: one at a time.
     pub under_way: Mutex<()>,
     stopping: AtomicBool,
-    /// How far the last level has been written once more.
-    rewritten_to: Mutex<Vec<u8>>,
 }
 
 impl Compacting {
@@ -59,12 +57,14 @@ pub(crate) fn run_compactions(shared: &Shared) {
     // Where the system refuses, compaction competes as an equal.
     let _ = platform::lower_thread_priority(COMPACTION_NICENESS);
     let mut retired = Retired::default();
+    // How far the last level has been written once more.
+    let mut rewritten_to = Vec::new();
     while shared
         .maintenance
         .wait_for(&mut retired, |state| &mut state.compaction_wanted)
     {
         loop {
-            match compact(shared, &mut retired) {
+            match compact(shared, &mut rewritten_to, &mut retired) {
                 Ok(true) => {
                     retired.free();
                     shared.maintenance.state.lock().done.compactions += 1;
@@ -90,7 +90,11 @@ pub(crate) fn run_compactions(shared: &Shared) {
 }
 
 /// Does one merge; false when there is nothing to do (now).
-fn compact(shared: &Shared, retired: &mut Retired) -> lsm_tree::Result<bool> {
+fn compact(
+    shared: &Shared,
+    rewritten_to: &mut Vec<u8>,
+    retired: &mut Retired,
+) -> lsm_tree::Result<bool> {
     let _under_way = shared.compacting.under_way.lock();
     let list = shared.lists.current();
     let shape = Shape::of(&list, |table| shared.views.kinds_of(table));
@@ -119,8 +123,7 @@ fn compact(shared: &Shared, retired: &mut Retired) -> lsm_tree::Result<bool> {
     if let Some(merge) = choice::squeezing(&shape, sizes) {
         return run(shared, &list, &merge, Pacing::Eased, retired).map(|()| true);
     }
-    let from = shared.compacting.rewritten_to.lock().clone();
-    if let Some(merge) = choice::rewriting(&shape, &from, sizes) {
+    if let Some(merge) = choice::rewriting(&shape, rewritten_to, sizes) {
         let end = list
             .tables()
             .filter(|it| merge.tables.contains(&it.id()))
@@ -128,11 +131,11 @@ fn compact(shared: &Shared, retired: &mut Retired) -> lsm_tree::Result<bool> {
             .max();
         let end = end.map(|last| [last, &[0][..]].concat());
         run(shared, &list, &merge, Pacing::Eased, retired)?;
-        *shared.compacting.rewritten_to.lock() = end.unwrap_or_default();
+        *rewritten_to = end.unwrap_or_default();
         return Ok(true);
     }
     // What is left now cannot be dropped: the estimate was too high.
-    shared.compacting.rewritten_to.lock().clear();
+    rewritten_to.clear();
     let tables = shared.views.current().tables.clone();
     shared.garbage.lock().squeezed(&tables);
     Ok(false)
@@ -195,7 +198,6 @@ fn run(
         false => merge_tables(shared, list, merge, pacing),
     };
     let changed = made.and_then(|made| {
-        room::note_tables(shared, &made);
         let change = |list: &TableList| list.with_merged(&merge.tables, &made, merge.to);
         let refresh = |list: &TableList| shared.views.refresh(list, None);
         let replaced = shared.lists.change(&shared.dir, change, refresh)?;

@@ -12,7 +12,7 @@ use lsm_tree::{CompressionType, InternalValue, Slice, Table};
 
 use crate::lsm::Shared;
 use crate::lsm::extent::kind;
-use crate::lsm::list::{TableList, first, last};
+use crate::lsm::list::{TableList, first};
 
 const BITS_PER_KEY: f32 = 10.0;
 /// From this depth on, filters and indexes of tables are read in parts when they are needed.
@@ -97,38 +97,31 @@ pub(crate) fn write_one(
 pub(crate) struct Fences {
     /// First keys of tables that stay in the level, in order.
     level: Vec<Slice>,
-    /// First and last keys of tables in the levels below, by first key.
-    below: Vec<(Slice, Slice)>,
+    /// First keys of the tables in the levels below, in order.
+    below: Vec<Slice>,
 }
 
 impl Fences {
     /// Of what is written to `level` while the tables that are not `gone` stay.
     pub fn of(list: &TableList, level: usize, gone: impl Fn(&Table) -> bool) -> Self {
         let of_level = list.levels[level].iter().flat_map(|run| run.iter());
-        let level_firsts = of_level.filter(|table| !gone(table));
-        let below = list.levels.iter().skip(level + 1).flatten();
-        let mut below: Vec<(Slice, Slice)> = below
-            .flat_map(|run| run.iter())
-            .map(|table| (first(table).clone(), last(table).clone()))
+        let staying = of_level.filter(|table| !gone(table));
+        let below = list.levels[level + 1..].iter().flatten();
+        let mut below: Vec<Slice> = below
+            .flat_map(|run| run.iter().map(|table| first(table).clone()))
             .collect();
         below.sort();
         Self {
-            level: level_firsts.map(|table| first(table).clone()).collect(),
+            level: staying.map(|table| first(table).clone()).collect(),
             below,
         }
     }
+}
 
-    /// Whether a table that stays begins between the keys.
-    fn is_crossed(&self, from: &[u8], to: &[u8]) -> bool {
-        let at = self.level.partition_point(|first| first[..] <= *from);
-        self.level.get(at).is_some_and(|first| first[..] < *to)
-    }
-
-    /// Whether a table of the levels below lies between the keys, or begins there.
-    fn is_spanning(&self, from: &[u8], to: &[u8]) -> bool {
-        let at = self.below.partition_point(|(first, _)| first[..] <= *from);
-        self.below.get(at).is_some_and(|(first, _)| first[..] < *to)
-    }
+/// Whether a table begins between the keys; `firsts` are in order.
+fn one_begins_between(firsts: &[Slice], from: &[u8], to: &[u8]) -> bool {
+    let at = firsts.partition_point(|first| first[..] <= *from);
+    firsts.get(at).is_some_and(|first| first[..] < *to)
 }
 
 /// Writes entries, which come in order, into as many tables as it takes.
@@ -193,7 +186,7 @@ impl<'a> TablesWriter<'a> {
 
     /// Before the first entry of a key: the table under way ends if it must not reach from the last key there.
     fn pass(&mut self, last: &Slice, next: &Slice) -> lsm_tree::Result<()> {
-        if self.fences.is_crossed(last, next) {
+        if one_begins_between(&self.fences.level, last, next) {
             self.append_held()?;
             self.end_table()?;
             if kind(last) != kind(next) {
@@ -208,7 +201,8 @@ impl<'a> TablesWriter<'a> {
             };
         }
         self.append_held()?;
-        if self.kind_bytes >= self.together_bytes() || self.fences.is_spanning(last, next) {
+        let spans_others = one_begins_between(&self.fences.below, last, next);
+        if self.kind_bytes >= self.together_bytes() || spans_others {
             self.end_table()?;
         }
         self.kind_bytes = 0;

@@ -4,6 +4,7 @@ use lsm_tree::ValueType;
 use proptest::prelude::*;
 
 use super::*;
+use crate::lsm::list::last;
 use crate::lsm::{LsmEngine, Options};
 
 const PLACE: Place = Place { level: 6, depth: 1 };
@@ -66,7 +67,7 @@ fn little_of_several_kinds_stands_together_and_much_of_one_by_itself() {
 #[test]
 fn little_of_two_kinds_does_not_span_what_lies_between_them_below() {
     let entries = [entry(b"kind1-a", 1, 10), entry(b"kind3-a", 1, 10)];
-    let between = (Slice::from(b"kind2-a"), Slice::from(b"kind2-z"));
+    let between = Slice::from(b"kind2-a");
     let fences = Fences {
         below: vec![between],
         ..Fences::default()

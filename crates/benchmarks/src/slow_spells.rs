@@ -1,15 +1,20 @@
-//! When the machine itself was slow: a virtual one shares its processors with others, and for some time everything in it
-//! takes several times as long.
+//! When the machine itself was slow: a virtual one shares its processors and its disk with others, and for some time
+//! everything in it takes several times as long.
 //!
 //! A thread counts for some microseconds every two milliseconds and reads from its own processor clock how long that took.
 //! Waiting for a processor that another program of this machine has is not in that clock, so load is not mistaken for
-//! slowness. Promises nothing about spells shorter than a few milliseconds.
+//! slowness. Promises nothing about spells shorter than a few milliseconds. Interrupts are in it, so that load that comes by
+//! network or disk shows a little.
+//!
+//! Of the disk, a spell is a sync of a block that has nothing to do with what is measured and took long all the same
+//! ([`SlowSpells::of_disk`]). What is measured uses that disk too: compare with spells while nothing ran.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use benchmarks::disk_watch::DiskWatch;
 use rustix::time::{ClockId, clock_gettime};
 
 const PERIOD: Duration = Duration::from_millis(2);
@@ -22,6 +27,8 @@ const SLOW_RATIO: u32 = 3;
 const GAP_MAX: Duration = Duration::from_millis(20);
 /// What waited in a spell is worked off in so many times its length.
 const AFTERMATH: u32 = 3;
+/// A sync that takes longer is a spell of the disk. Ordinary is a fraction of a millisecond.
+const SYNC_SLOW: Duration = Duration::from_millis(10);
 
 /// A watch that is running.
 pub(crate) struct Watch {
@@ -52,13 +59,6 @@ impl Watch {
         Watch { stop, thread }
     }
 
-    /// The spells of the time to come.
-    pub fn during(time: Duration) -> SlowSpells {
-        let watch = Watch::start();
-        thread::sleep(time);
-        watch.spells()
-    }
-
     /// Ends the watch.
     pub fn spells(self) -> SlowSpells {
         self.stop.store(true, Ordering::Relaxed);
@@ -67,6 +67,14 @@ impl Watch {
 }
 
 impl SlowSpells {
+    /// The syncs of a watch that took long.
+    pub fn of_disk(watch: &DiskWatch) -> SlowSpells {
+        let slow = watch.all().into_iter().filter(|it| it.1 > SYNC_SLOW);
+        SlowSpells {
+            spells: slow.map(|(begun, took)| (begun, begun + took)).collect(),
+        }
+    }
+
     fn of(samples: &[(Instant, Duration)]) -> Self {
         let mut first: Vec<Duration> = samples.iter().take(LEARNED).map(|it| it.1).collect();
         first.sort();
@@ -90,6 +98,12 @@ impl SlowSpells {
         let lengths = self.spells.iter().map(|(begin, end)| *end - *begin);
         let longest = lengths.clone().max().unwrap_or_default();
         (self.spells.len(), lengths.sum(), longest)
+    }
+
+    /// How long all together something that began in a spell would have waited for more than `patience` until its end.
+    pub fn beyond(&self, patience: Duration) -> Duration {
+        let lengths = self.spells.iter().map(|(begin, end)| *end - *begin);
+        lengths.map(|length| length.saturating_sub(patience)).sum()
     }
 
     /// Whether any of `from..=until` lies in a spell, or in the time in which what waited then is worked off.
@@ -136,6 +150,8 @@ mod tests {
         let (count, together, longest) = spells.summary();
         assert_eq!((count, longest.as_millis()), (2, 60));
         assert_eq!(together.as_millis(), 64);
+        let beyond = |ms| spells.beyond(Duration::from_millis(ms)).as_millis();
+        assert_eq!([beyond(0), beyond(25), beyond(100)], [64, 35, 0]);
         assert!(!spells.touch(at(0), at(99)));
         assert!(spells.touch(at(0), at(100)) && spells.touch(at(120), at(121)));
         // 60 ms, and 180 ms to work off what waited.

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use benchmarks::disk_watch::DiskWatch;
 use clap::Args;
 use tokio::runtime;
 use tokio::task::LocalSet;
@@ -35,8 +36,6 @@ const DOCUMENT_BYTES: u64 = 286;
 const LOAD_CLIENTS: usize = 8;
 const LOAD_BATCH: usize = 100;
 const LOAD_STEP: Duration = Duration::from_secs(5);
-/// The machine is looked at for so long before anything runs on it.
-const IDLE_WATCH: Duration = Duration::from_secs(20);
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Flags of the soak.
@@ -60,6 +59,9 @@ pub(crate) struct SoakArgs {
     /// Clients that share the rate
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    /// How long the machine is watched before anything runs on it
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    idle_seconds: u64,
     /// How long the capacity is measured
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     capacity_seconds: u64,
@@ -101,7 +103,9 @@ pub(crate) enum SoakError {
 struct Outcome {
     seconds: Seconds,
     samples: Vec<Sample>,
+    /// When the processors were slow, and when the disk was.
     slow: SlowSpells,
+    disk_slow: SlowSpells,
 }
 
 /// Measures, prints, and says whether the goals are reached (or were not asked for).
@@ -112,7 +116,11 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
         |source| SoakError::File { path, source }
     };
     std::fs::create_dir_all(&directory).map_err(file(&directory))?;
-    report::print_idle(&Watch::during(IDLE_WATCH), IDLE_WATCH);
+    let disk = DiskWatch::start(&directory).map_err(file(&directory))?;
+    let watch = Watch::start();
+    thread::sleep(Duration::from_secs(args.idle_seconds));
+    report::print_idle(args, &watch.spells(), &SlowSpells::of_disk(&disk));
+    drop(disk);
     let program = args.cstore.clone().unwrap_or_else(beside_this_program);
     let arguments = [
         "--memory".to_owned(),
@@ -146,6 +154,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
             outcome
         });
         let watch = Watch::start();
+        let disk = DiskWatch::start(&directory).map_err(file(&directory))?;
         let mut samples = Vec::new();
         while !stop.load(Ordering::Acquire) {
             let live_bytes = set.documents() * DOCUMENT_BYTES;
@@ -153,11 +162,11 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
             thread::sleep(SAMPLE_PERIOD);
         }
         let seconds = load.join().unwrap_or(Err(LoadError::ThreadLost))?;
-        let slow = watch.spells();
         Ok::<_, SoakError>(Outcome {
             seconds,
             samples,
-            slow,
+            slow: watch.spells(),
+            disk_slow: SlowSpells::of_disk(&disk),
         })
     })?;
     drop(cluster);

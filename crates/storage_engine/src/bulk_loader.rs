@@ -6,13 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lsm_tree::{
-    AbstractTree, Cache, DescriptorTable, InternalValue, Slice, Table, Tree, ValueType,
-};
+use lsm_tree::{AbstractTree, Cache, InternalValue, Slice, Table, Tree, ValueType};
 use platform::{Disk, OsDisk};
 
 use crate::fault::FaultContext;
-use crate::lsm::{BULK_VERSION, DESCRIPTORS, MARKER_KEY, marker, open_tree};
+use crate::lsm::{BULK_VERSION, MARKER_KEY, descriptors, marker, open_tree};
 use crate::{StorageFault, Version};
 
 /// Bytes gathered before they are written as one table. A table is written and synced in one go, which others on the same
@@ -48,7 +46,7 @@ impl BulkLoader {
             });
         }
         let cache = Arc::new(Cache::with_capacity_bytes(CACHE_BYTES));
-        let descriptors = Arc::new(DescriptorTable::new(DESCRIPTORS));
+        let descriptors = descriptors();
         let tree =
             open_tree(dir, &cache, &descriptors).map_err(|error| context.tree("create", error))?;
         Ok(Self {

@@ -30,6 +30,7 @@ use crate::engine::{Batch, Engine, EngineStats, RangeIterator, Version};
 use crate::fault::FaultContext;
 use crate::integrity;
 use crate::lsm::compaction::Compacting;
+use crate::lsm::freeing::Freeing;
 use crate::lsm::garbage::Garbage;
 use crate::lsm::list::Lists;
 use crate::lsm::maintenance::{Maintenance, Unflushed};
@@ -41,6 +42,7 @@ use crate::{OnFull, Slice, StorageFault};
 pub(crate) mod choice;
 pub(crate) mod compaction;
 pub(crate) mod extent;
+pub(crate) mod freeing;
 pub(crate) mod garbage;
 pub(crate) mod list;
 pub(crate) mod maintenance;
@@ -58,8 +60,10 @@ pub(crate) mod view;
 pub(crate) const MARKER_KEY: [u8; 1] = [0];
 /// Version of bulk-loaded entries: below every version a caller writes after the load, above "nothing" (0).
 pub(crate) const BULK_VERSION: Version = 1;
-/// Table files that are kept open.
-pub(crate) const DESCRIPTORS: usize = 256;
+/// Table files that are kept open at most: all of them up to 64 GiB. To open one costs about as much as to read a block.
+const DESCRIPTORS_MAX: u64 = 4096;
+/// Part of the files the process may have open that tables may take.
+const DESCRIPTORS_PART: u64 = 4;
 
 /// How to run an [`LsmEngine`].
 pub struct Options {
@@ -120,6 +124,7 @@ pub(crate) struct Shared {
     pub compacting: Compacting,
     pub garbage: Mutex<Garbage>,
     pub table_files: TableFiles,
+    pub freeing: Freeing,
     pub options: Options,
     /// The damaged file, once looked for.
     pub located: OnceLock<Option<String>>,
@@ -136,6 +141,12 @@ impl Shared {
     pub fn next_table_id(&self) -> TableId {
         self.next_table_id.load(Ordering::Relaxed)
     }
+}
+
+/// Keeps table files open.
+pub(crate) fn descriptors() -> Arc<DescriptorTable> {
+    let kept = DESCRIPTORS_MAX.min(platform::open_files_max() / DESCRIPTORS_PART);
+    Arc::new(DescriptorTable::new(kept as usize))
 }
 
 /// State of the one writer.
@@ -172,7 +183,7 @@ impl LsmEngine {
             .create_dir_all(dir)
             .map_err(|error| context.io("create", error))?;
         let cache = Arc::new(Cache::with_capacity_bytes(options.cache_bytes));
-        let descriptors = Arc::new(DescriptorTable::new(DESCRIPTORS));
+        let descriptors = descriptors();
         let tree =
             open_tree(dir, &cache, &descriptors).map_err(|error| opening(dir, &context, error))?;
         let lists = Lists::of(&tree);
@@ -200,6 +211,7 @@ impl LsmEngine {
             compacting: Compacting::default(),
             garbage: Mutex::default(),
             table_files: TableFiles::default(),
+            freeing: Freeing::default(),
             options,
             located: OnceLock::new(),
             writer: Mutex::new(Writer {
@@ -229,6 +241,7 @@ impl Drop for LsmEngine {
     fn drop(&mut self) {
         self.shared.maintenance.stop();
         self.shared.compacting.stop();
+        self.shared.freeing.stop();
         for thread in self.threads.drain(..) {
             // A callback may hold the last reference: then this runs on the thread itself.
             if thread.thread().id() != std::thread::current().id() {

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use benchmarks::disk_watch::DiskWatch;
 use bson::{Document, doc, oid::ObjectId};
 use end_to_end::Cluster;
 use end_to_end::network::Network;
 use mongodb::{Client, Collection};
 use tokio::task::JoinSet;
 
-use crate::disk::DiskWatch;
 use crate::load::{Load, Window};
 use crate::probe::Probes;
 use crate::view::View;

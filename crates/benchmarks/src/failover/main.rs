@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod disk;
 mod faults;
 mod figures;
 mod load;
@@ -17,13 +16,13 @@ mod view;
 
 use std::process::ExitCode;
 
+use benchmarks::disk_watch::DiskWatch;
 use benchmarks::machine::Machine;
 use clap::Parser;
 use end_to_end::Cluster;
 use end_to_end::network::Network;
 use mongodb::Client;
 
-use disk::DiskWatch;
 use faults::{Fault, Stage};
 use figures::{Figures, Goal};
 use load::Load;
@@ -71,13 +70,15 @@ fn main() -> ExitCode {
 }
 
 fn measure(cli: &Cli) -> std::io::Result<bool> {
-    let disk = DiskWatch::start()?;
+    let program = std::env::current_exe()?;
+    // Beside the program, where the clusters of tests are too.
+    let disk = DiskWatch::start(program.parent().unwrap_or(&program))?;
     let on_loopback = runtime()?.block_on(run(cli, &disk));
     let cut = run_cuts(cli, &disk)?;
     println!("\nthe disk meanwhile, asked beside the cluster");
     figures::distribution(
-        "append of 4 KiB + fdatasync",
-        disk.all_ms(),
+        "write of 4 KiB + fdatasync",
+        disk.all().iter().map(|(_, took)| load::ms(*took)).collect(),
         Goal::default(),
     );
     Ok(on_loopback && cut)

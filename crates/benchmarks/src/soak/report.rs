@@ -1,7 +1,7 @@
 //! What a soak is reported as: a table, its goals, and a series for drawing.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::samples::{LATE, Sample};
 use super::{Outcome, SoakArgs};
@@ -55,7 +55,7 @@ pub(super) fn print(args: &SoakArgs, outcome: &Outcome) -> bool {
         quantile(1.0)
     );
     let (pause, at) = outcome.seconds.longest_pause;
-    print_slow_spells(outcome);
+    print_slow_spells(args, outcome);
     let late_ms = LATE.as_secs_f64() * 1e3;
     let mut reached = goal("p99.9 of writes", quantile(0.999), late_ms, "ms");
     reached &= goal(
@@ -95,32 +95,46 @@ pub(super) fn print(args: &SoakArgs, outcome: &Outcome) -> bool {
 }
 
 /// How slow the machine is before anything runs on it.
-pub(super) fn print_idle(slow: &SlowSpells, time: Duration) {
-    println!("idle for {} s: {}", time.as_secs(), spells(slow));
+pub(super) fn print_idle(args: &SoakArgs, slow: &SlowSpells, disk_slow: &SlowSpells) {
+    println!("idle for {} s:", args.idle_seconds);
+    print_spells(slow, disk_slow, Duration::from_secs(args.idle_seconds));
 }
 
-fn spells(slow: &SlowSpells) -> String {
-    let (count, together, longest) = slow.summary();
-    format!(
-        "the machine itself was slow {count} times, {:.1} s together, {:.0} ms at the longest",
-        together.as_secs_f64(),
-        longest.as_secs_f64() * 1e3
-    )
+fn print_spells(slow: &SlowSpells, disk_slow: &SlowSpells, time: Duration) {
+    for (what, spells) in [("processors were", slow), ("disk was", disk_slow)] {
+        let (count, together, longest) = spells.summary();
+        println!(
+            "the {what} slow {count} times, {:.1} s together, {:.0} ms at the longest",
+            together.as_secs_f64(),
+            longest.as_secs_f64() * 1e3
+        );
+    }
+    // At least: each was seen by a sync that may have begun after it.
+    println!(
+        "one write and sync of 4 KiB, begun at any time, would have taken longer than {} ms with a probability of {:.3}%",
+        LATE.as_millis(),
+        disk_slow.beyond(LATE).as_secs_f64() / time.as_secs_f64().max(1.0) * 100.0,
+    );
 }
 
 /// What of the lateness is the machine's.
-fn print_slow_spells(outcome: &Outcome) {
-    println!("{}", spells(&outcome.slow));
+fn print_slow_spells(args: &SoakArgs, outcome: &Outcome) {
+    let time = Duration::from_secs(args.seconds);
+    print_spells(&outcome.slow, &outcome.disk_slow, time);
     let late = &outcome.seconds.late;
-    let beside = late.iter().filter(|it| !outcome.slow.touch(it.0, it.1));
-    let writes = outcome.seconds.total_us.len().max(1) as f64;
+    let share = |count: usize| {
+        let writes = outcome.seconds.total_us.len().max(1);
+        format!("{count} ({:.3}%)", count as f64 / writes as f64 * 100.0)
+    };
+    let disk = |it: &&(Instant, Instant)| outcome.disk_slow.touch(it.0, it.1);
+    let processors = |it: &&(Instant, Instant)| outcome.slow.touch(it.0, it.1);
+    let rest = |it: &&(Instant, Instant)| !disk(it) && !processors(it);
     println!(
-        "{} writes ({:.3}%) took longer than {} ms, {} of them ({:.3}%) when it was not slow, nor just before",
-        late.len(),
-        late.len() as f64 / writes * 100.0,
+        "writes that took longer than {} ms: {}; {} of them while the disk was slow or just after, {} while neither was",
         LATE.as_millis(),
-        beside.clone().count(),
-        beside.count() as f64 / writes * 100.0,
+        share(late.len()),
+        share(late.iter().filter(disk).count()),
+        share(late.iter().filter(rest).count()),
     );
 }
 

@@ -120,10 +120,10 @@ fn a_peer_that_stops_answering_is_seen_to_be_silent() {
     let (a, b) = (node_at("127.0.0.1:0", 1, 1, patient()), node(1, 2));
     let link = Link::to(&b.address);
     a.knows(2, &link.address);
-    let health = a.wait_for_health(2, "an answer", |health| {
-        health.round_trip.is_some() && health.last_heard.is_some()
+    a.wait_for_health(2, "both connections and an answer", |health| {
+        let answered = health.round_trip.is_some() && health.last_heard.is_some();
+        answered && health.state == PeerState::Connected
     });
-    assert_eq!(health.state, PeerState::Connected);
     link.set(|state| state.mute.store(true, Ordering::Release));
     let health = a.wait_for_health(2, "silence", |health| health.state == PeerState::Silent);
     assert!(health.connected);

@@ -106,6 +106,8 @@ pub struct ServeArgs {
 pub fn run(args: ServeArgs) -> ExitCode {
     // Where the kernel does not know this, it is as it was.
     let _ = platform::avoid_huge_pages();
+    // Where that is refused, less is kept open.
+    let _ = platform::raise_open_files_max();
     // All threads begin with them; those that lower their priority give them up.
     let _ = platform::prefer_short_turns();
     let settings = match Settings::resolve(args) {

@@ -209,10 +209,10 @@ fn run(
     if !merge.is_move {
         account(shared, &gone, &made);
         for table in &gone {
+            shared.freeing.add(&table.path);
             // The last to let go of it deletes its file.
             table.is_deleted.store(true, Ordering::Release);
         }
-        retired.add_tables(gone);
     }
     Ok(())
 }

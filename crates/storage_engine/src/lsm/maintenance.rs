@@ -15,6 +15,7 @@ use crate::fault::FaultContext;
 use crate::integrity::{self, Listed};
 use crate::lsm::compaction::{COMPACTION_NICENESS, run_compactions};
 use crate::lsm::extent::Extent;
+use crate::lsm::freeing::run_freeing;
 use crate::lsm::garbage::Sampler;
 use crate::lsm::list::LEVEL_0_RUNS_MAX;
 use crate::lsm::pace::Pace;
@@ -118,6 +119,11 @@ impl Maintenance {
         changed
     }
 
+    /// Whether the disk was found to be full, and no flush has succeeded since.
+    pub fn is_full(&self) -> bool {
+        self.state.lock().full.is_some()
+    }
+
     /// Waits for work of one kind, freeing what was retired meanwhile; false when the thread must end.
     pub(super) fn wait_for(
         &self,
@@ -198,12 +204,14 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
         ("engine-flush", flush),
         ("engine-compact", run_compactions),
         ("engine-verify", run_verification),
+        ("engine-free", run_freeing),
     ];
     for (name, body) in bodies {
         match spawn(name, body) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 shared.maintenance.stop();
+                shared.freeing.stop();
                 for thread in threads {
                     let _ = thread.join();
                 }

@@ -2,18 +2,18 @@
 //! in between, the less the more waits.
 //!
 //! `lsm-tree` syncs a table when it is complete: tens of megabytes that the log's next sync would have to wait for. So
-//! what has been written of the tables under way is synced after each piece. A failure of that is passed over here: the
-//! table's own sync comes after it and reports it.
+//! what has been written of the tables under way is given to the disk after each piece. A failure of that is passed over here:
+//! the table's own sync comes after it and reports it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes of entries after which what was written is synced. The log's next sync may have to wait for one piece of each node
+/// Bytes of entries after which what was written goes to the disk. The log's next sync may have to wait for one piece of each node
 /// on the disk.
 const PIECE_BYTES: u64 = 256 << 10;
-/// The same in a hurry: more time goes into work, less into syncs.
+/// The same in a hurry: more time goes into work, less into waiting for the disk.
 const HURRIED_PIECE_BYTES: u64 = 1 << 20;
 /// How many times as long as it took the rest after a piece is.
 const REST_RATIO: u32 = 3;
@@ -25,7 +25,7 @@ pub(crate) struct Pace {
     tables: PathBuf,
     /// Tables from this number on were begun since.
     first: u64,
-    /// Those under way, with the length that was synced.
+    /// Those under way, with the length that has gone to the disk.
     under_way: BTreeMap<u64, Option<(File, u64)>>,
     bytes: u64,
     piece_bytes: u64,
@@ -45,7 +45,7 @@ impl Pace {
         }
     }
 
-    /// An entry of `bytes` goes through. After a piece, what is on its way is synced, `next` being the number of the next
+    /// An entry of `bytes` goes through. After a piece, what is on its way goes to the disk, `next` being the number of the next
     /// table; returns how long to rest then if there is no hurry.
     pub fn entry(&mut self, bytes: u64, next: impl FnOnce() -> u64) -> Option<Duration> {
         self.bytes += bytes;
@@ -53,7 +53,7 @@ impl Pace {
             return None;
         }
         self.bytes = 0;
-        self.sync(next());
+        self.write_back(next());
         Some((self.piece_began.elapsed() * REST_RATIO).min(REST_MAX))
     }
 
@@ -66,19 +66,19 @@ impl Pace {
         self.piece_began = Instant::now();
     }
 
-    fn sync(&mut self, next: u64) {
+    fn write_back(&mut self, next: u64) {
         for number in self.first..next {
             let table = self.under_way.entry(number).or_insert_with(|| {
                 let file = File::open(self.tables.join(number.to_string()));
                 file.ok().map(|file| (file, 0))
             });
-            let Some((file, synced)) = table else {
+            let Some((file, written)) = table else {
                 continue;
             };
             let len = file.metadata().map_or(0, |metadata| metadata.len());
-            if len > *synced && file.sync_data().is_ok() {
-                *synced = len;
-            } else if len == *synced && number + 1 < next {
+            if len > *written && platform::write_back(file, *written, len - *written).is_ok() {
+                *written = len;
+            } else if len == *written && number + 1 < next {
                 // Complete, and synced by `lsm-tree` itself.
                 *table = None;
             }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_begun_since_is_synced_and_complete_tables_are_let_go() {
+    fn only_what_was_begun_since_is_written_and_complete_tables_are_let_go() {
         let directory = tempfile::tempdir().unwrap();
         let tables = directory.path().join("tables");
         std::fs::create_dir(&tables).unwrap();
@@ -104,16 +104,16 @@ mod tests {
         let mut pace = Pace::new(directory.path(), 2);
         assert_eq!(pace.entry(PIECE_BYTES - 1, || unreachable!()), None);
         assert!(pace.entry(1, || 4).is_some());
-        let synced = |pace: &Pace| -> Vec<(u64, Option<u64>)> {
+        let written = |pace: &Pace| -> Vec<(u64, Option<u64>)> {
             let tables = pace.under_way.iter();
             tables
-                .map(|(number, table)| (*number, table.as_ref().map(|(_, synced)| *synced)))
+                .map(|(number, table)| (*number, table.as_ref().map(|(_, written)| *written)))
                 .collect()
         };
-        assert_eq!(synced(&pace), [(2, Some(10)), (3, Some(10))]);
+        assert_eq!(written(&pace), [(2, Some(10)), (3, Some(10))]);
         write(3, 20);
         assert!(pace.entry(PIECE_BYTES, || 4).is_some());
-        assert_eq!(synced(&pace), [(2, None), (3, Some(20))]);
+        assert_eq!(written(&pace), [(2, None), (3, Some(20))]);
         pace.go_on(true);
         assert_eq!(pace.entry(PIECE_BYTES, || unreachable!()), None);
     }

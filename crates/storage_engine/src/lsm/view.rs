@@ -1,7 +1,7 @@
 //! What a read sees: the memtables and tables of one moment, immutable but for inserts into the active
 //! memtable, which carry versions that no reader names yet.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -250,17 +250,12 @@ impl Views {
     }
 }
 
-/// Replaced tables whose files may wait to be deleted.
-const TABLES_KEPT_MAX: usize = 8;
-
-/// What was replaced and may still be in use. Freeing a memtable or deleting tables takes milliseconds, and
-/// whoever lets go last pays: that must be a maintenance thread, never a reader or the writer.
+/// What was replaced and may still be in use. Freeing a memtable takes milliseconds, and whoever lets go last pays: that must
+/// be a maintenance thread, never a reader or the writer.
 #[derive(Default)]
 pub(crate) struct Retired {
     views: Vec<Arc<View>>,
     memtables: Vec<Arc<Memtable>>,
-    /// Merged into others: letting go of one deletes its file.
-    tables: VecDeque<Table>,
 }
 
 impl Retired {
@@ -269,23 +264,12 @@ impl Retired {
         self.memtables.extend(memtable);
     }
 
-    /// Tables that a compaction has replaced.
-    pub fn add_tables(&mut self, tables: impl IntoIterator<Item = Table>) {
-        self.tables.extend(tables);
-        let beyond = self.tables.len().saturating_sub(TABLES_KEPT_MAX);
-        self.tables.drain(..beyond);
-    }
-
-    /// Frees what nobody else holds; true if nothing is left. Of tables one at a time: a file system that deletes many large
-    /// files at once keeps the log's syncs waiting.
+    /// Frees what nobody else holds; true if nothing is left.
     pub fn free(&mut self) -> bool {
         self.views.retain(|view| Arc::strong_count(view) > 1);
-        if self.views.is_empty() {
-            self.tables.pop_front();
-        }
         self.memtables
             .retain(|memtable| Arc::strong_count(memtable) > 1);
-        self.views.is_empty() && self.memtables.is_empty() && self.tables.is_empty()
+        self.views.is_empty() && self.memtables.is_empty()
     }
 }
 

@@ -101,7 +101,7 @@ fn new_keys_in_order_are_written_twice_and_stand_in_tables_of_their_own() {
 fn what_lsm_tree_has_written_and_merged_is_read_and_merged_on() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Arc::new(Cache::with_capacity_bytes(1 << 20));
-    let descriptors = Arc::new(DescriptorTable::new(DESCRIPTORS));
+    let descriptors = descriptors();
     let tree = open_tree(directory.path(), &cache, &descriptors).unwrap();
     let entry = |number: u8, version| {
         InternalValue::from_components(

@@ -147,6 +147,7 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
         args.seconds
     );
     let stop = AtomicBool::new(false);
+    let disk = DiskWatch::start(&directory).map_err(file(&directory))?;
     let outcome = thread::scope(|scope| {
         let load = scope.spawn(|| {
             let outcome = soak(args, leader, &set, rate);
@@ -154,7 +155,6 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool, SoakError> {
             outcome
         });
         let watch = Watch::start();
-        let disk = DiskWatch::start(&directory).map_err(file(&directory))?;
         let mut samples = Vec::new();
         while !stop.load(Ordering::Acquire) {
             let live_bytes = set.documents() * DOCUMENT_BYTES;

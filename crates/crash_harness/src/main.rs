@@ -10,13 +10,10 @@ use clap::{Parser, Subcommand};
 use crash_harness::install::Installs;
 use crash_harness::random::Random;
 use crash_harness::round::{End, Finding, Ground, Rounds, Tally};
-use crash_harness::server::{Setup, free_ports, program};
+use crash_harness::server::{Setup, program};
 use parking_lot::Mutex;
 
 const REPORT_PERIOD: Duration = Duration::from_secs(10);
-/// Ports of the first server; those of others follow.
-const PORTS_FROM: u16 = 21_000;
-const PORTS_PER_SERVER: u16 = 40;
 
 /// Kills real servers and compares what they hold with what was acknowledged.
 #[derive(Parser, Debug)]
@@ -206,10 +203,7 @@ impl Run {
     fn work(&self, server: u16, seed: u64, program: &Path, findings: &Path) {
         let logs = Logs::new(server);
         let setups: Vec<Setup> = (0..3)
-            .map(|member| {
-                let ports = free_ports(PORTS_FROM + server * PORTS_PER_SERVER + member * 10);
-                Setup::new(program, ports, logs.path(member))
-            })
+            .map(|member| Setup::new(program, logs.path(member)))
             .collect();
         let setups: [Setup; 3] = setups.try_into().expect("three were made");
         let found = self.runner(seed, setups).and_then(|mut runner| {

@@ -1,7 +1,6 @@
 //! The program under test: a real `cstore serve`, with files and memtables so small that everything happens often.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,21 +69,14 @@ pub fn program() -> PathBuf {
     directory.join("cstore")
 }
 
-/// Three ports that are free now, above `from`. Below those that the system hands out to clients, so that they stay free.
-pub fn free_ports(from: u16) -> [u16; 3] {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut found = (from..32_000).filter(free);
-    std::array::from_fn(|_| found.next().expect("the machine has three free ports"))
-}
-
 impl Setup {
-    /// A server that listens on these ports and writes what it says to `log`.
-    pub fn new(program: &Path, ports: [u16; 3], log: PathBuf) -> Setup {
+    /// A server that writes what it says to `log`. It keeps its ports when it starts again.
+    pub fn new(program: &Path, log: PathBuf) -> Setup {
         let small = "--memtable-kib 64 --log-segment-kib 64 --log-retained-entries 30 --election-timeout-ms 40 --heartbeat-ms 10 \
                      --worker-threads 1 --cache-mib 4";
         Setup {
             program: program.to_owned(),
-            ports,
+            ports: std::array::from_fn(|_| loopback_ports::reserve()),
             log,
             arguments: small.split_whitespace().map(str::to_owned).collect(),
         }

@@ -2,7 +2,7 @@
 
 use crash_harness::forgetful::MountError;
 use crash_harness::round::{End, Ground, Rounds, Tally};
-use crash_harness::server::{Setup, free_ports, program};
+use crash_harness::server::{Setup, program};
 
 /// More or fewer rounds: `CRASH_ROUNDS=10000 cargo test -p crash_harness`.
 fn rounds() -> u64 {
@@ -17,9 +17,9 @@ fn seed() -> u64 {
         .unwrap_or(20_261_129)
 }
 
-fn run(ground: Ground, end: End, ports_from: u16) -> Tally {
+fn run(ground: Ground, end: End) -> Tally {
     let log = tempfile::NamedTempFile::new().expect("a temporary directory");
-    let setup = Setup::new(&program(), free_ports(ports_from), log.path().to_owned());
+    let setup = Setup::new(&program(), log.path().to_owned());
     let mut runs = Rounds::new(seed(), ground, end, setup);
     for _ in 0..rounds() {
         if let Err(finding) = runs.run() {
@@ -55,14 +55,14 @@ fn check(tally: &Tally) {
 #[test]
 fn a_server_killed_at_points_of_the_write_path_loses_nothing() {
     if let Some(ground) = forgetful() {
-        check(&run(ground, End::Kill, 23_000));
+        check(&run(ground, End::Kill));
     }
 }
 
 #[test]
 fn a_machine_that_loses_power_loses_nothing_acknowledged() {
     if let Some(ground) = forgetful() {
-        let tally = run(ground, End::PowerLoss, 23_100);
+        let tally = run(ground, End::PowerLoss);
         check(&tally);
         assert!(tally.losses_felt > 0, "{tally:?}");
     }
@@ -73,7 +73,7 @@ fn a_server_killed_at_random_on_a_real_disk_loses_nothing() {
     let parent = program();
     let parent = parent.parent().expect("the program is in a directory");
     let ground = Ground::real(parent).expect("a writable target directory");
-    let tally = run(ground, End::Kill, 23_200);
+    let tally = run(ground, End::Kill);
     assert_eq!(tally.rounds, rounds());
     assert!(tally.acknowledged > tally.rounds, "{tally:?}");
 }

@@ -8,7 +8,6 @@ pub mod load;
 pub mod network;
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -82,16 +81,6 @@ pub struct Cluster {
     directory: TempDir,
 }
 
-fn free_addresses(count: usize) -> Vec<String> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"))
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().expect("bound").to_string())
-        .collect()
-}
-
 /// Whether every thread of a process is in the state "stopped" (`man 5 proc`, `stat`).
 fn all_threads_stopped(process: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
@@ -121,14 +110,17 @@ impl Cluster {
         arguments: &[&str],
         prepare: impl Fn(usize, &Path),
     ) -> Cluster {
-        let addresses = free_addresses(3 * count);
+        let first = loopback_ports::reserve_address();
         let members = (0..count).map(|k| Member {
             namespace: None,
-            listen: addresses[3 * k].clone(),
-            peer_listen: addresses[3 * k + 1].clone(),
-            admin_listen: addresses[3 * k + 2].clone(),
+            listen: loopback_ports::reserve_address(),
+            peer_listen: match k {
+                0 => first.clone(),
+                _ => loopback_ports::reserve_address(),
+            },
+            admin_listen: loopback_ports::reserve_address(),
             data_dir: PathBuf::new(),
-            join: (k > 0).then(|| addresses[1].clone()),
+            join: (k > 0).then(|| first.clone()),
             arguments: Vec::new(),
             process: None,
         });
@@ -190,17 +182,14 @@ impl Cluster {
     /// Starts one more process, on an empty directory, that asks the running members to admit it. Returns its number.
     pub fn add_member(&mut self) -> usize {
         let number = self.size();
-        let [listen, peer_listen, admin_listen] = free_addresses(3)
-            .try_into()
-            .expect("as many as were asked for");
         let running = self.members.iter().filter(|it| it.process.is_some());
         let contacts: Vec<&str> = running.map(|it| &*it.peer_listen).collect();
         let join = Some(contacts.join(","));
         self.members.push(Member {
             namespace: None,
-            listen,
-            peer_listen,
-            admin_listen,
+            listen: loopback_ports::reserve_address(),
+            peer_listen: loopback_ports::reserve_address(),
+            admin_listen: loopback_ports::reserve_address(),
             data_dir: self.directory.path().join(format!("node-{number}")),
             join,
             arguments: Vec::new(),

@@ -38,7 +38,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // The engine alone is what reads at the wire are compared with.
-    ("benchmarks", &["end_to_end", "platform", "storage_engine"]),
+    (
+        "benchmarks",
+        &[
+            "end_to_end",
+            "loopback_ports",
+            "platform",
+            "storage_engine",
+        ],
+    ),
     (
         "fuzz_targets",
         &[
@@ -52,12 +60,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "node",
         ],
     ),
-    // It talks to processes, and knows of nobody's code.
-    ("crash_harness", &[]),
+    // It talks to processes, and knows of nobody's code that they run.
+    ("crash_harness", &["loopback_ports"]),
     (
         "end_to_end",
-        &["server", "node", "document", "platform", "simulator"],
+        &[
+            "server",
+            "node",
+            "document",
+            "loopback_ports",
+            "platform",
+            "simulator",
+        ],
     ),
+    ("loopback_ports", &[]),
 ];
 /// Third-party crates of the deterministic parts; nothing else may come in.
 const THIRD_PARTY: &[(&str, &[&str])] = &[

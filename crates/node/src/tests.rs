@@ -3,7 +3,6 @@
 mod clusters;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,16 +23,8 @@ use crate::{
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .to_string()
-}
-
 pub(crate) fn config(directory: &Path, join: &[String]) -> NodeConfig {
-    let peer = free_address();
+    let peer = loopback_ports::reserve_address();
     let advertise = Addresses {
         client: peer.clone(),
         peer: peer.clone(),

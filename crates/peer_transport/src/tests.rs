@@ -356,7 +356,8 @@ fn a_peers_end_is_reported_at_once_on_both_kinds_of_connection() {
 
 #[test]
 fn a_restarted_peer_is_found_again() {
-    let (a, b) = (node(1, 1), node(1, 2));
+    let again = loopback_ports::reserve_address();
+    let (a, b) = (node(1, 1), node_at(&again, 1, 2, Limits::default()));
     a.knows(2, &b.address);
     a.wait_for_health(2, "connected", |health| health.connected);
     let address = b.address.clone();
@@ -381,11 +382,7 @@ fn being_heard_from_cuts_a_long_pause_short() {
     };
     let a = node_at("127.0.0.1:0", 1, 1, slow);
     // A port that refuses until the peer starts; meanwhile the pauses grow.
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("binds")
-        .local_addr()
-        .expect("has one")
-        .to_string();
+    let free = loopback_ports::reserve_address();
     a.knows(2, &PeerAddress(free.clone()));
     a.wait_for_health(2, "a failure", |health| health.last_error.is_some());
     let started = Instant::now();
@@ -584,11 +581,7 @@ fn joining_follows_a_redirect_and_unreachable_members_are_passed_over() {
         .recorder
         .note(|seen| seen.redirect_to = Some(leader.address.clone()));
     let request = JoinRequest::fresh([5; 16], b"addresses".to_vec());
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .expect("binds")
-        .local_addr()
-        .expect("has one")
-        .to_string();
+    let nobody = loopback_ports::reserve_address();
     let addresses = [PeerAddress(nobody), follower.address.clone()];
     let reply = request_join(&addresses, &request, PATIENCE).expect("joins");
     let expected = JoinReply::Accepted {
@@ -602,11 +595,7 @@ fn joining_follows_a_redirect_and_unreachable_members_are_passed_over() {
 
 #[test]
 fn joining_nobody_times_out_with_the_last_error() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .expect("binds")
-        .local_addr()
-        .expect("has one")
-        .to_string();
+    let nobody = loopback_ports::reserve_address();
     let request = JoinRequest::fresh([5; 16], Vec::new());
     let error = request_join(
         &[PeerAddress(nobody.clone())],

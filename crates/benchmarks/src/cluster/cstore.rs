@@ -21,7 +21,7 @@ pub(crate) fn start_members(
     count: usize,
     arguments: &[String],
 ) -> Result<Cluster, ClusterError> {
-    let addresses = free_addresses(count * 3)?;
+    let addresses = free_addresses(count * 3);
     let (clients, rest) = addresses.split_at(count);
     let (peers, admins) = rest.split_at(count);
     let mut members = Vec::new();

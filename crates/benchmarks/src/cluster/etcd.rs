@@ -11,7 +11,7 @@ const QUOTA_BYTES: &str = "8589934592";
 
 /// Starts the members in `directory` and waits until they take writes.
 pub(crate) fn start(program: &Path, directory: &Path) -> Result<Cluster, ClusterError> {
-    let clients = free_addresses(MEMBERS * 2)?;
+    let clients = free_addresses(MEMBERS * 2);
     let (clients, peers) = clients.split_at(MEMBERS);
     let initial: Vec<String> = (0..MEMBERS)
         .map(|member| format!("etcd-{member}=http://{}", peers[member]))

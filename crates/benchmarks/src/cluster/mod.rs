@@ -6,7 +6,7 @@ pub(crate) mod process;
 mod stub;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -47,8 +47,6 @@ pub(crate) enum ClusterError {
     },
     #[error("preparing {path}: {source}", path = path.display())]
     Prepare { path: PathBuf, source: io::Error },
-    #[error("no free loopback ports: {0}")]
-    Ports(io::Error),
     #[error("signalling {name}: {reason}")]
     Signal { name: String, reason: String },
 }
@@ -191,14 +189,10 @@ fn wait_until(
     }
 }
 
-/// Loopback addresses with ports that were free a moment ago.
-fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, ClusterError> {
-    // All are held until the last is chosen, so that no port comes twice.
-    let held: io::Result<Vec<TcpListener>> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect();
-    held.and_then(|held| held.iter().map(TcpListener::local_addr).collect())
-        .map_err(ClusterError::Ports)
+/// Loopback addresses that nobody else gets.
+fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let address = |_| SocketAddr::from((Ipv4Addr::LOCALHOST, loopback_ports::reserve()));
+    (0..count).map(address).collect()
 }
 
 /// The first line a program says of its version.

@@ -7,7 +7,7 @@ use super::{Cluster, ClusterError, Process, free_addresses};
 
 /// Starts this program again as the stub.
 pub(crate) fn start(directory: &Path) -> Result<Cluster, ClusterError> {
-    let clients = free_addresses(1)?;
+    let clients = free_addresses(1);
     let program = std::env::current_exe().map_err(|source| ClusterError::Start {
         program: "the stub".to_owned(),
         source,

@@ -133,11 +133,7 @@ fn other_errors_are_not_repeated() {
 
 #[test]
 fn a_refused_connection_is_said_plainly() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .expect("binds")
-        .local_addr()
-        .expect("has one")
-        .to_string();
+    let nobody = loopback_ports::reserve_address();
     let error = client(&nobody)
         .with_patience(Duration::ZERO)
         .run("d", &rawdoc! { "ping": 1 })

@@ -40,12 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The engine alone is what reads at the wire are compared with.
     (
         "benchmarks",
-        &[
-            "end_to_end",
-            "loopback_ports",
-            "platform",
-            "storage_engine",
-        ],
+        &["end_to_end", "loopback_ports", "platform", "storage_engine"],
     ),
     (
         "fuzz_targets",

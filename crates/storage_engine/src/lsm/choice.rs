@@ -1,20 +1,33 @@
 //! Which tables are merged next.
 //!
-//! The last level holds most; each level above it is to hold a tenth of the one below, and the first of them, the *base*, a few
-//! tables' worth. What is flushed goes to the base; from a level that holds too much, the tables go down that meet the least of
-//! the next one: those that meet nothing are only moved. So new keys in order are written twice (flush, base) and no merge takes
-//! more than some tables.
+//! The last level holds most. The levels above it hold one run each, the younger the higher, and together up to a third of it.
+//! What is flushed lands in the lowest of them that is free, in a run of its own. When few are free, the runs of several are merged
+//! into one, the small ones first; and when they hold too much, those tables of the lowest go down to the last level that meet
+//! the least there. So a byte is written once when it lands, a few times as runs are merged, and a few times with what it meets in
+//! the last level. (Were each level to hold a tenth of the one below and no more, as is usual, it would be twice that.) What meets
+//! nothing below is moved there without being written: new keys in order are written twice (flush, landing).
+//!
+//! Merges of large runs take minutes. What is flushed meanwhile lands in between ([`beside`]).
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use lsm_tree::{Slice, TableId};
 
 use crate::lsm::list::{LAST_LEVEL, LEVELS, TableList, first, last};
 
-/// How many times as much a level may hold as the one above.
+/// The levels above the last may hold this part of it together.
+const UPPER_PART: u64 = 3;
+/// How full they may be before level 0 has to wait for them, as a percentage.
+const OVERFULL_PERCENT: u64 = 150;
+/// The lowest level above the last.
+const LOWEST: usize = LAST_LEVEL - 1;
+/// Runs are merged when this level is in use, and so all below it.
+const CROWDED: usize = 2;
+/// A run is merged with those above it if it is up to this many times as large as they are together.
+const LIKE_SIZE: u64 = 2;
+/// How many times as much as the levels above it the last level is larger in each step of a tree's depth.
 const RATIO: u64 = 10;
-/// How many times its due the base may hold before level 0 has to wait for it.
-const BASE_OVERFULL: u64 = 2;
 /// Tables' worth of bytes in one merge of two levels, if it can be chosen.
 const MERGE_TABLES: u64 = 30;
 
@@ -81,6 +94,16 @@ impl Shape {
         self.levels[level].iter().map(|table| table.bytes).sum()
     }
 
+    /// Of all levels between level 0 and the last.
+    fn upper_bytes(&self) -> u64 {
+        (1..LAST_LEVEL).map(|level| self.bytes(level)).sum()
+    }
+
+    /// The first level with a run between level 0 and `lowest`.
+    fn first_used(&self, lowest: usize) -> Option<usize> {
+        (1..=lowest).find(|level| !self.levels[*level].is_empty())
+    }
+
     /// The tables of a level that have keys between these.
     fn meeting(&self, level: usize, first: &[u8], last: &[u8]) -> &[Outline] {
         let tables = &self.levels[level];
@@ -105,76 +128,103 @@ pub(crate) struct Merge {
     pub tables: BTreeSet<TableId>,
     /// The level that takes what comes of them.
     pub to: usize,
-    /// Levels in use from the first to that one.
+    /// How deep that one lies.
     pub depth: usize,
     /// They go there as they are.
     pub is_move: bool,
 }
 
-/// How much each level may hold, and to which level flushed tables go.
+/// How much levels may hold.
 #[derive(Debug, PartialEq, Eq)]
 struct Dues {
-    bytes: [u64; LEVELS],
-    base: usize,
+    /// All between level 0 and the last together; 0 in a small tree, where what is flushed goes to the last at once.
+    upper: u64,
+    /// How deep the last level lies.
+    depth: usize,
 }
 
 impl Dues {
     fn of(shape: &Shape, sizes: Sizes) -> Self {
         let least = sizes.table_bytes * sizes.level_0_runs as u64;
-        let mut bytes = [0; LEVELS];
-        bytes[LAST_LEVEL] = u64::MAX;
-        let mut base = LAST_LEVEL;
-        let mut below = shape.bytes(LAST_LEVEL);
-        while base > 1 && below > least * 2 {
-            base -= 1;
-            bytes[base] = (below / RATIO).max(least);
-            below = bytes[base];
+        let last = shape.bytes(LAST_LEVEL);
+        if last <= least * 2 {
+            return Self { upper: 0, depth: 1 };
         }
-        let first = (1..base).find(|level| !shape.levels[*level].is_empty());
-        // What a larger tree has left above the base goes down: it is due nothing.
         Self {
-            bytes,
-            base: first.unwrap_or(base),
+            upper: (last / UPPER_PART).max(least),
+            depth: if last / RATIO > least * 2 { 3 } else { 2 },
         }
     }
 
-    fn depth(&self, level: usize) -> usize {
-        level + 1 - self.base.min(level)
+    /// Before this much stands above the last level, level 0 does not wait.
+    fn overfull(&self) -> u64 {
+        self.upper.saturating_mul(OVERFULL_PERCENT) / 100
     }
+
+    fn depth(&self, level: usize) -> usize {
+        match LAST_LEVEL - level {
+            0 => self.depth,
+            1 => self.depth.saturating_sub(1).max(1),
+            _ => 1,
+        }
+    }
+}
+
+/// How near the levels above the last are to being overfull: 0 while they hold what they may, up to 1.
+pub(crate) fn urgency(shape: &Shape, sizes: Sizes) -> f64 {
+    let dues = Dues::of(shape, sizes);
+    if dues.upper == 0 {
+        return 0.0;
+    }
+    let surplus = shape.upper_bytes().saturating_sub(dues.upper) as f64;
+    let most = (dues.overfull() - dues.upper).max(1) as f64;
+    (surplus / most).min(1.0)
 }
 
 /// The next merge that brings levels to what they are due; `None` if all are.
 pub(crate) fn ordinary(shape: &Shape, sizes: Sizes) -> Option<Merge> {
     let dues = Dues::of(shape, sizes);
-    if let Some(moved) = first_load(shape, &dues) {
+    if let Some(moved) = first_load(shape, &dues)
+        .or_else(|| sinking(shape, &dues))
+        .or_else(|| closing_up(shape, &dues))
+    {
         return Some(moved);
     }
-    let is_level_0_due = shape.level_0.len() >= sizes.level_0_runs;
-    let base_due = dues.bytes[dues.base].saturating_mul(BASE_OVERFULL);
-    if is_level_0_due && shape.bytes(dues.base) <= base_due {
-        return Some(level_0(shape, &dues));
+    let upper = shape.upper_bytes();
+    let drained = || downwards(shape, &dues, LOWEST, upper - dues.upper, sizes.table_bytes);
+    if upper > dues.overfull() {
+        return Some(drained());
     }
-    let overfull = (1..LAST_LEVEL).filter(|level| shape.bytes(*level) > dues.bytes[*level]);
-    let fullest = overfull.max_by(|left, right| {
-        let fullness = |level: usize| shape.bytes(level) as f64 / dues.bytes[level].max(1) as f64;
-        fullness(*left).total_cmp(&fullness(*right))
-    });
-    match fullest {
-        Some(level) => {
-            let surplus = shape.bytes(level) - dues.bytes[level];
-            Some(downwards(shape, &dues, level, surplus, sizes.table_bytes))
-        }
-        None => is_level_0_due.then(|| level_0(shape, &dues)),
+    if let Some(first) = shape.first_used(LOWEST).filter(|first| *first <= CROWDED) {
+        let to = like_sizes(shape, first, 0, LOWEST);
+        let settled = settling(shape, &dues, first, to);
+        return settled.or_else(|| Some(merging(shape, &dues, None, first, to)));
     }
+    if shape.level_0.len() >= sizes.level_0_runs {
+        return Some(landing(shape, &dues, LOWEST));
+    }
+    (upper > dues.upper).then(drained)
+}
+
+/// What of level 0 can be merged while the merge of these tables is under way; `None` if it is not due, or there is no place.
+pub(crate) fn beside(shape: &Shape, sizes: Sizes, taken: &BTreeSet<TableId>) -> Option<Merge> {
+    let dues = Dues::of(shape, sizes);
+    let is_taken = |tables: &[Outline]| tables.iter().any(|table| taken.contains(&table.id));
+    let is_due = shape.level_0.len() >= sizes.level_0_runs;
+    if dues.upper == 0 || !is_due || shape.level_0.iter().any(|run| is_taken(&run.tables)) {
+        return None;
+    }
+    let top = (1..LEVELS).find(|level| is_taken(&shape.levels[*level]))?;
+    (top > 1).then(|| landing(shape, &dues, top - 1))
 }
 
 /// The next merge on the way to everything in the last level.
 pub(crate) fn squeezing(shape: &Shape, sizes: Sizes) -> Option<Merge> {
     let dues = Dues::of(shape, sizes);
     if !shape.level_0.is_empty() {
-        return Some(level_0(shape, &dues));
+        return Some(landing(shape, &dues, LOWEST));
     }
-    let level = (1..LAST_LEVEL).find(|level| !shape.levels[*level].is_empty())?;
+    let level = shape.first_used(LOWEST)?;
     Some(downwards(shape, &dues, level, u64::MAX, sizes.table_bytes))
 }
 
@@ -209,26 +259,114 @@ fn first_load(shape: &Shape, dues: &Dues) -> Option<Merge> {
     })
 }
 
-/// All of level 0, with what it meets of the base.
-fn level_0(shape: &Shape, dues: &Dues) -> Merge {
+/// Tables that meet nothing in any level below theirs go to the last.
+fn sinking(shape: &Shape, dues: &Dues) -> Option<Merge> {
+    let sinks = |level: usize, table: &Outline| {
+        // Tombstones end only where tables are written.
+        !table.has_tombstones && meets_nothing(shape, table, level + 1..=LAST_LEVEL)
+    };
+    let tables = (1..LAST_LEVEL).flat_map(|level| {
+        let tables = shape.levels[level].iter();
+        tables.filter(move |table| sinks(level, table))
+    });
+    moving(tables, LAST_LEVEL, dues)
+}
+
+/// Tables of the levels from `first` on that meet nothing below theirs down to the level `to` go there.
+fn settling(shape: &Shape, dues: &Dues, first: usize, to: usize) -> Option<Merge> {
+    let tables = (first..to).flat_map(|level| {
+        let tables = shape.levels[level].iter();
+        tables.filter(move |table| meets_nothing(shape, table, level + 1..=to))
+    });
+    moving(tables, to, dues)
+}
+
+fn meets_nothing(shape: &Shape, table: &Outline, levels: RangeInclusive<usize>) -> bool {
+    let met = |level| shape.meeting(level, &table.first, &table.last);
+    levels.into_iter().all(|level| met(level).is_empty())
+}
+
+/// A run goes down to the lowest free level, if there is one below it.
+fn closing_up(shape: &Shape, dues: &Dues) -> Option<Merge> {
+    let is_free = |level: &usize| shape.levels[*level].is_empty();
+    let free = (1..LAST_LEVEL).rev().find(is_free)?;
+    let above = (1..free).rev().find(|level| !is_free(level))?;
+    moving(shape.levels[above].iter(), free, dues)
+}
+
+fn moving<'a>(tables: impl Iterator<Item = &'a Outline>, to: usize, dues: &Dues) -> Option<Merge> {
+    let tables: BTreeSet<TableId> = tables.map(|table| table.id).collect();
+    (!tables.is_empty()).then(|| Merge {
+        tables,
+        to,
+        depth: dues.depth(to),
+        is_move: true,
+    })
+}
+
+/// All of level 0 goes to a level that is not below `lowest`, or to the last one in a small tree.
+fn landing(shape: &Shape, dues: &Dues, lowest: usize) -> Merge {
+    let level_0 = Some(&shape.level_0[..]);
+    match shape.first_used(lowest) {
+        None if dues.upper == 0 => merging(shape, dues, level_0, 1, LAST_LEVEL),
+        None => merging(shape, dues, level_0, 1, lowest),
+        Some(1) => {
+            let flushed = shape.level_0.iter().flat_map(|run| &run.tables);
+            let bytes = flushed.map(|table| table.bytes).sum();
+            let to = like_sizes(shape, 1, bytes, lowest);
+            merging(shape, dues, level_0, 1, to)
+        }
+        Some(first) => merging(shape, dues, level_0, 1, first - 1),
+    }
+}
+
+/// The level down to which runs are to be merged, beginning with that of the level `first` and `bytes` more, so that small ones are
+/// not merged with large ones.
+fn like_sizes(shape: &Shape, first: usize, bytes: u64, lowest: usize) -> usize {
+    let mut together = bytes + shape.bytes(first);
+    let mut to = first;
+    // Two runs at least, or none of the levels would become free.
+    if bytes == 0 {
+        to += 1;
+        together += shape.bytes(to);
+    }
+    while to < lowest && shape.bytes(to + 1) <= together.saturating_mul(LIKE_SIZE) {
+        to += 1;
+        together += shape.bytes(to);
+    }
+    to
+}
+
+/// The runs of level 0, if they are given, and those of the levels from `first` on, with what they meet in the level `to`.
+fn merging(
+    shape: &Shape,
+    dues: &Dues,
+    level_0: Option<&[Flushed]>,
+    first: usize,
+    to: usize,
+) -> Merge {
     let mut tables = BTreeSet::new();
-    for Flushed { tables: run, kinds } in &shape.level_0 {
-        tables.extend(run.iter().map(|table| table.id));
+    let mut take = |table: &Outline| {
+        tables.insert(table.id);
+    };
+    let met = |first: &Slice, last: &Slice| shape.meeting(to, first, last);
+    for Flushed { tables: run, kinds } in level_0.unwrap_or_default() {
+        run.iter().for_each(&mut take);
         if kinds.is_empty() {
-            for table in run {
-                let met = shape.meeting(dues.base, &table.first, &table.last);
-                tables.extend(met.iter().map(|table| table.id));
-            }
+            let met = run.iter().flat_map(|it| met(&it.first, &it.last));
+            met.for_each(&mut take);
         }
-        for (first, last) in kinds {
-            let met = shape.meeting(dues.base, first, last);
-            tables.extend(met.iter().map(|table| table.id));
-        }
+        let met = kinds.iter().flat_map(|(first, last)| met(first, last));
+        met.for_each(&mut take);
+    }
+    for table in shape.levels[first..to].iter().flatten() {
+        take(table);
+        met(&table.first, &table.last).iter().for_each(&mut take);
     }
     Merge {
         tables,
-        to: dues.base,
-        depth: dues.depth(dues.base),
+        to,
+        depth: dues.depth(to),
         is_move: false,
     }
 }
@@ -258,13 +396,12 @@ impl Candidate<'_> {
 fn downwards(shape: &Shape, dues: &Dues, level: usize, surplus: u64, table_bytes: u64) -> Merge {
     let to = level + 1;
     let depth = dues.depth(to);
-    let meets_nothing = |table: &&Outline| {
+    let goes_as_it_is = |table: &&Outline| {
         // Tombstones end only where tables are written.
-        (to < LAST_LEVEL || !table.has_tombstones)
-            && shape.meeting(to, &table.first, &table.last).is_empty()
+        (to < LAST_LEVEL || !table.has_tombstones) && meets_nothing(shape, table, to..=to)
     };
     let mut moved = 0;
-    let movable = shape.levels[level].iter().filter(meets_nothing);
+    let movable = shape.levels[level].iter().filter(goes_as_it_is);
     let tables: BTreeSet<TableId> = movable
         .take_while(|table| {
             let goes = moved < surplus;

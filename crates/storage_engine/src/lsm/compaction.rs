@@ -8,9 +8,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lsm_tree::merge::Merger;
-use lsm_tree::{InternalValue, Table};
+use lsm_tree::{InternalValue, Table, TableId};
 use parking_lot::Mutex;
 
 use crate::lsm::choice::{self, Merge, Shape, Sizes};
@@ -30,6 +31,8 @@ const EASY: usize = 1;
 /// From this many times the level-0 threshold on, compaction does not rest any more. Not before writers are slowed down
 /// anyway: where it works without rest at all members, those who answer wait for the processor.
 const HURRY: usize = 5;
+/// Part of its rest that compaction takes when the levels above the last are overfull; more the less they are.
+const EASE_OVERFULL: f64 = 0.1;
 /// Where processors are short, those who answer clients go first, but not by much: its rests are what keeps merging out of
 /// their way, and when it falls behind, all reads cost more and writers are slowed down. At 8 it starved beside compilers, and
 /// writers with it.
@@ -97,10 +100,9 @@ fn compact(
 ) -> lsm_tree::Result<bool> {
     let _under_way = shared.compacting.under_way.lock();
     let list = shared.lists.current();
-    let shape = Shape::of(&list, |table| shared.views.kinds_of(table));
-    let sizes = Sizes {
-        level_0_runs: usize::from(shared.options.level_0_tables_max),
-        table_bytes: shared.options.table_bytes,
+    let (shape, sizes) = (shape(shared, &list), sizes(shared));
+    let pacing = Pacing::Eased {
+        most: 1.0 - choice::urgency(&shape, sizes) * (1.0 - EASE_OVERFULL),
     };
     if let Some(merge) = choice::ordinary(&shape, sizes) {
         let patience = if merge.is_move {
@@ -111,7 +113,7 @@ fn compact(
         if waits_for_readers(shared, patience) {
             return Ok(false);
         }
-        return run(shared, &list, &merge, Pacing::Eased, retired).map(|()| true);
+        return run(shared, &list, &merge, pacing, retired).map(|()| true);
     }
     if !is_garbage_high(shared) {
         return Ok(false);
@@ -121,7 +123,7 @@ fn compact(
         return Ok(false);
     }
     if let Some(merge) = choice::squeezing(&shape, sizes) {
-        return run(shared, &list, &merge, Pacing::Eased, retired).map(|()| true);
+        return run(shared, &list, &merge, pacing, retired).map(|()| true);
     }
     if let Some(merge) = choice::rewriting(&shape, rewritten_to, sizes) {
         let end = list
@@ -130,7 +132,7 @@ fn compact(
             .map(last)
             .max();
         let end = end.map(|last| [last, &[0][..]].concat());
-        run(shared, &list, &merge, Pacing::Eased, retired)?;
+        run(shared, &list, &merge, pacing, retired)?;
         *rewritten_to = end.unwrap_or_default();
         return Ok(true);
     }
@@ -139,6 +141,17 @@ fn compact(
     let tables = shared.views.current().tables.clone();
     shared.garbage.lock().squeezed(&tables);
     Ok(false)
+}
+
+fn shape(shared: &Shared, list: &TableList) -> Shape {
+    Shape::of(list, |table| shared.views.kinds_of(table))
+}
+
+fn sizes(shared: &Shared) -> Sizes {
+    Sizes {
+        level_0_runs: usize::from(shared.options.level_0_tables_max),
+        table_bytes: shared.options.table_bytes,
+    }
 }
 
 /// Whether readers still need what would be dropped, and fewer than so many runs of level 0 wait; it is tried again when they
@@ -177,9 +190,11 @@ pub(crate) fn compact_all(shared: &Shared) -> lsm_tree::Result<()> {
 }
 
 /// Whether a merge rests.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Pacing {
-    Eased,
+    /// At most this part of the rest that is due after a piece.
+    Eased { most: f64 },
+    /// Nor does it let others go between.
     None,
 }
 
@@ -195,26 +210,73 @@ fn run(
     let gone: Vec<Table> = list.tables().filter(|it| taken(it)).cloned().collect();
     let made = match merge.is_move {
         true => Ok(gone.clone()),
-        false => merge_tables(shared, list, merge, pacing),
+        false => merge_tables(shared, list, merge, pacing, retired),
     };
     let changed = made.and_then(|made| {
-        let change = |list: &TableList| list.with_merged(&merge.tables, &made, merge.to);
-        let refresh = |list: &TableList| shared.views.refresh(list, None);
-        let replaced = shared.lists.change(&shared.dir, change, refresh)?;
-        Ok((made, replaced))
+        replace(shared, merge, &made, retired)?;
+        Ok(made)
     });
     room::settle_tables(shared, changed.is_err());
-    let (made, replaced) = changed?;
-    retired.add(replaced, None);
-    if !merge.is_move {
-        account(shared, &gone, &made);
-        for table in &gone {
-            shared.freeing.add(&table.path);
-            // The last to let go of it deletes its file.
-            table.is_deleted.store(true, Ordering::Release);
-        }
-    }
+    put_away(shared, merge, &gone, &changed?);
     Ok(())
+}
+
+/// Lands what waits in level 0 while another merge, of the tables `taken`, is under way: that may take minutes, in which all reads
+/// would have to look into more and more runs.
+fn land_beside(
+    shared: &Shared,
+    taken: &BTreeSet<TableId>,
+    pacing: Pacing,
+    retired: &mut Retired,
+) -> lsm_tree::Result<()> {
+    let sizes = sizes(shared);
+    if shared.views.current().tables.level_0_runs < sizes.level_0_runs {
+        return Ok(());
+    }
+    let list = shared.lists.current();
+    let Some(merge) = choice::beside(&shape(shared, &list), sizes, taken) else {
+        return Ok(());
+    };
+    let gone: Vec<Table> = list
+        .tables()
+        .filter(|it| merge.tables.contains(&it.id()))
+        .cloned()
+        .collect();
+    // What is left over after a failure is removed by the other merge, whose tables no list names yet.
+    let made = merge_tables(shared, &list, &merge, pacing, retired)?;
+    replace(shared, &merge, &made, retired)?;
+    room::note_listed(shared);
+    put_away(shared, &merge, &gone, &made);
+    retired.free();
+    shared.maintenance.state.lock().done.compactions += 1;
+    shared.maintenance.changed.notify_all();
+    Ok(())
+}
+
+/// Puts what was made into the list.
+fn replace(
+    shared: &Shared,
+    merge: &Merge,
+    made: &[Table],
+    retired: &mut Retired,
+) -> lsm_tree::Result<()> {
+    let change = |list: &TableList| list.with_merged(&merge.tables, made, merge.to);
+    let refresh = |list: &TableList| shared.views.refresh(list, None);
+    retired.add(shared.lists.change(&shared.dir, change, refresh)?, None);
+    Ok(())
+}
+
+/// What no list names any more goes once nobody reads it.
+fn put_away(shared: &Shared, merge: &Merge, gone: &[Table], made: &[Table]) {
+    if merge.is_move {
+        return;
+    }
+    account(shared, gone, made);
+    for table in gone {
+        shared.freeing.add(&table.path);
+        // The last to let go of it deletes its file.
+        table.is_deleted.store(true, Ordering::Release);
+    }
 }
 
 /// Adds up what a merge wrote and dropped.
@@ -235,6 +297,7 @@ fn merge_tables(
     list: &TableList,
     merge: &Merge,
     pacing: Pacing,
+    retired: &mut Retired,
 ) -> lsm_tree::Result<Vec<Table>> {
     let taken = |table: &Table| merge.tables.contains(&table.id());
     let place = Place {
@@ -250,7 +313,14 @@ fn merge_tables(
             return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
         }
         let entry = entry?;
-        rest(shared, &mut pace, pacing, &entry);
+        let bytes = (entry.key.user_key.len() + entry.value.len()) as u64;
+        if let Some(due) = pace.entry(bytes, || shared.next_table_id()) {
+            let in_a_hurry = rest(shared, pacing, due);
+            if let Pacing::Eased { .. } = pacing {
+                land_beside(shared, &merge.tables, pacing, retired)?;
+            }
+            pace.go_on(in_a_hurry);
+        }
         if needed.keeps(&entry) && !is_over(list, merge.to, &needed, &entry) {
             writer.write(entry)?;
         }
@@ -284,20 +354,16 @@ fn sources(list: &TableList, taken: impl Fn(&Table) -> bool) -> Vec<Source> {
         .collect()
 }
 
-/// After a piece of work: a rest, if there is no hurry.
-fn rest(shared: &Shared, pace: &mut Pace, pacing: Pacing, entry: &InternalValue) {
-    let bytes = (entry.key.user_key.len() + entry.value.len()) as u64;
-    let Some(rest) = pace.entry(bytes, || shared.next_table_id()) else {
-        return;
-    };
+/// After a piece of work: a rest, unless there is a hurry; says whether there is.
+fn rest(shared: &Shared, pacing: Pacing, due: Duration) -> bool {
     let ease = match pacing {
-        Pacing::Eased => ease(shared),
+        Pacing::Eased { most } => ease(shared).min(most),
         Pacing::None => 0.0,
     };
     if ease > 0.0 {
-        shared.maintenance.pace(rest.mul_f64(ease));
+        shared.maintenance.pace(due.mul_f64(ease));
     }
-    pace.go_on(ease == 0.0);
+    ease == 0.0
 }
 
 /// Which part of its rest compaction may take: all while few tables wait, none when many do.

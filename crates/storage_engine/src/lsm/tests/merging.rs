@@ -96,6 +96,63 @@ fn new_keys_in_order_are_written_twice_and_stand_in_tables_of_their_own() {
     assert_eq!(count as u64, DOCUMENTS);
 }
 
+/// In a tree of several levels, large merges under way for long, and others that go between.
+#[test]
+fn keys_overwritten_and_deleted_at_random_are_read_as_written_while_levels_are_merged() {
+    const KEYS: u64 = 12_000;
+    const WRITES: u64 = 90_000;
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options {
+        memtable_bytes: 48 << 10,
+        table_bytes: 16 << 10,
+        ..small_options()
+    };
+    let engine = LsmEngine::open(directory.path(), options()).unwrap();
+    let mut expected = std::collections::BTreeMap::new();
+    let mut random = 7_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005) | 1;
+        random ^= random >> 29;
+        random
+    };
+    let key = |number: u64| number.to_be_bytes().to_vec();
+    for version in 1..=WRITES {
+        let (number, word) = (next() % KEYS, next());
+        let value = (word % 5 > 0).then(|| word.to_be_bytes().repeat(20));
+        engine.write(version, &[(key(number), value.clone())]);
+        match value {
+            Some(value) => expected.insert(key(number), value),
+            None => expected.remove(&key(number)),
+        };
+        if engine.wants_rotation() {
+            engine.rotate();
+            engine.set_oldest_reader(version);
+            while engine.runs_waiting() > 20 {
+                std::thread::yield_now();
+            }
+        }
+        if version % 997 == 0 {
+            let found = engine.get(&key(number), version).unwrap();
+            assert_eq!(
+                found.as_deref(),
+                expected.get(&key(number)).map(|it| &it[..])
+            );
+        }
+    }
+    engine.flush_all().unwrap();
+    engine.set_oldest_reader(WRITES);
+    let expected: Pairs = expected.into_iter().collect();
+    assert_eq!(all(&*engine, WRITES), expected);
+    wait_merged(&engine);
+    let used = engine.shared.lists.current();
+    let used = used.levels.iter().filter(|level| !level.is_empty()).count();
+    assert!(used > 1, "{used}");
+    assert_eq!(all(&*engine, WRITES), expected);
+    drop(engine);
+    let engine = LsmEngine::open(directory.path(), options()).unwrap();
+    assert_eq!(all(&*engine, WRITES), expected);
+}
+
 /// Directories of before merging was ours, and those that a snapshot was loaded into.
 #[test]
 fn what_lsm_tree_has_written_and_merged_is_read_and_merged_on() {

@@ -62,8 +62,8 @@ pub(crate) struct SoakArgs {
     /// How long the machine is watched before anything runs on it
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle_seconds: u64,
-    /// How long the capacity is measured
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    /// How long the capacity is measured; in little time merging puts off what it has to do later
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     capacity_seconds: u64,
     /// Memory that each member may take
     #[arg(long, default_value_t = 1024, value_name = "MIB")]

@@ -31,6 +31,8 @@ const EASY: usize = 1;
 /// From this many times the level-0 threshold on, compaction does not rest any more. Not before writers are slowed down
 /// anyway: where it works without rest at all members, those who answer wait for the processor.
 const HURRY: usize = 5;
+/// From this many times the level-0 threshold on, what is flushed lands while another merge is under way.
+const BESIDE: usize = 2;
 /// Part of its rest that compaction takes when the levels above the last are overfull; more the less they are.
 const EASE_OVERFULL: f64 = 0.1;
 /// Where processors are short, those who answer clients go first, but not by much: its rests are what keeps merging out of
@@ -221,21 +223,42 @@ fn run(
     Ok(())
 }
 
+/// Whose turn it is, a large merge's or that of others which go between: as many bytes for one as for the others. What goes between
+/// may cost more each time, and would leave the large merge no time at all.
+#[derive(Default)]
+struct Turns {
+    owed: u64,
+}
+
+impl Turns {
+    fn went_on(&mut self, bytes: u64) {
+        self.owed = self.owed.saturating_sub(bytes);
+    }
+
+    fn went_between(&mut self, bytes: u64) {
+        self.owed += bytes;
+    }
+
+    fn may_go_between(&self) -> bool {
+        self.owed == 0
+    }
+}
+
 /// Lands what waits in level 0 while another merge, of the tables `taken`, is under way: that may take minutes, in which all reads
-/// would have to look into more and more runs.
+/// would have to look into more and more runs. Says how many bytes were merged.
 fn land_beside(
     shared: &Shared,
     taken: &BTreeSet<TableId>,
     pacing: Pacing,
     retired: &mut Retired,
-) -> lsm_tree::Result<()> {
+) -> lsm_tree::Result<u64> {
     let sizes = sizes(shared);
-    if shared.views.current().tables.level_0_runs < sizes.level_0_runs {
-        return Ok(());
+    if shared.views.current().tables.level_0_runs < sizes.level_0_runs * BESIDE {
+        return Ok(0);
     }
     let list = shared.lists.current();
     let Some(merge) = choice::beside(&shape(shared, &list), sizes, taken) else {
-        return Ok(());
+        return Ok(0);
     };
     let gone: Vec<Table> = list
         .tables()
@@ -250,7 +273,7 @@ fn land_beside(
     retired.free();
     shared.maintenance.state.lock().done.compactions += 1;
     shared.maintenance.changed.notify_all();
-    Ok(())
+    Ok(gone.iter().map(|table| table.metadata.file_size).sum())
 }
 
 /// Puts what was made into the list.
@@ -308,16 +331,18 @@ fn merge_tables(
     let mut writer = TablesWriter::new(shared, place, fences);
     let mut pace = Pace::new(&shared.dir, shared.next_table_id());
     let mut needed = Needed::by(shared.maintenance.state.lock().oldest_reader);
+    let mut turns = Turns::default();
     for entry in Merger::new(sources(list, taken)) {
         if shared.compacting.stopping.load(Ordering::Relaxed) {
             return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
         }
         let entry = entry?;
         let bytes = (entry.key.user_key.len() + entry.value.len()) as u64;
+        turns.went_on(bytes);
         if let Some(due) = pace.entry(bytes, || shared.next_table_id()) {
             let in_a_hurry = rest(shared, pacing, due);
-            if let Pacing::Eased { .. } = pacing {
-                land_beside(shared, &merge.tables, pacing, retired)?;
+            if matches!(pacing, Pacing::Eased { .. }) && turns.may_go_between() {
+                turns.went_between(land_beside(shared, &merge.tables, pacing, retired)?);
             }
             pace.go_on(in_a_hurry);
         }
@@ -372,4 +397,29 @@ fn ease(shared: &Shared) -> f64 {
     let runs = shared.views.current().tables.level_0_runs;
     let to_hurry = (HURRY * threshold).saturating_sub(runs) as f64;
     (to_hurry / ((HURRY - EASY) * threshold) as f64).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_merge_gets_as_much_as_what_goes_between() {
+        let (mut turns, mut large, mut between) = (Turns::default(), 0, 0);
+        // What goes between costs more each time.
+        let mut costs = (1..).map(|time| time * 300);
+        while large < 100_000 {
+            turns.went_on(256);
+            large += 256;
+            if turns.may_go_between() {
+                let cost = costs.next().unwrap();
+                turns.went_between(cost);
+                between += cost;
+            }
+        }
+        assert!(
+            between > large / 2 && between < large + 10_000,
+            "{between} {large}"
+        );
+    }
 }

@@ -4,6 +4,8 @@
 //! the next outgoing connection, and then a server that was to listen there, or to listen there again after a restart, does
 //! not start. So these lie outside the range for outgoing connections, and each is reserved.
 
+#![forbid(unsafe_code)]
+
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;

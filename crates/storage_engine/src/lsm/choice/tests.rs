@@ -186,7 +186,7 @@ proptest! {
         let mut flushed = flushed.chunks(3);
         while let Some(merge) = ordinary(&shape, SIZES) {
             if !merge.is_move {
-                while let Some(keys) = flushed.next() {
+                for keys in flushed.by_ref() {
                     ids += 1;
                     let (first, last) = (keys.iter().min().unwrap(), keys.iter().max().unwrap());
                     shape.level_0.insert(0, run(vec![table(ids, *first, *last, 60)], Vec::new()));

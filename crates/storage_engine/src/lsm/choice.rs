@@ -4,8 +4,7 @@
 //! What is flushed lands in the lowest of them that is free, in a run of its own. When few are free, the runs of several are merged
 //! into one, the small ones first; and when they hold too much, those tables of the lowest go down to the last level that meet
 //! the least there. So a byte is written once when it lands, a few times as runs are merged, and a few times with what it meets in
-//! the last level. (Were each level to hold a tenth of the one below and no more, as is usual, it would be twice that.) What meets
-//! nothing below is moved there without being written: new keys in order are written twice (flush, landing).
+//! the last level; a test counts it. What meets nothing below is moved there without being written: new keys in order are written twice (flush, landing).
 //!
 //! Merges of large runs take minutes. What is flushed meanwhile lands in between ([`beside`]).
 
@@ -26,7 +25,7 @@ const LOWEST: usize = LAST_LEVEL - 1;
 const CROWDED: usize = 2;
 /// A run is merged with those above it if it is up to this many times as large as they are together.
 const LIKE_SIZE: u64 = 2;
-/// How many times as much as the levels above it the last level is larger in each step of a tree's depth.
+/// A tree lies a level deeper when it is so many times as large.
 const RATIO: u64 = 10;
 /// Tables' worth of bytes in one merge of two levels, if it can be chosen.
 const MERGE_TABLES: u64 = 30;

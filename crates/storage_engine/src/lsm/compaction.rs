@@ -208,8 +208,7 @@ fn run(
     pacing: Pacing,
     retired: &mut Retired,
 ) -> lsm_tree::Result<()> {
-    let taken = |table: &Table| merge.tables.contains(&table.id());
-    let gone: Vec<Table> = list.tables().filter(|it| taken(it)).cloned().collect();
+    let gone = tables_of(list, merge);
     let made = match merge.is_move {
         true => Ok(gone.clone()),
         false => merge_tables(shared, list, merge, pacing, retired),
@@ -260,11 +259,7 @@ fn land_beside(
     let Some(merge) = choice::beside(&shape(shared, &list), sizes, taken) else {
         return Ok(0);
     };
-    let gone: Vec<Table> = list
-        .tables()
-        .filter(|it| merge.tables.contains(&it.id()))
-        .cloned()
-        .collect();
+    let gone = tables_of(&list, &merge);
     // What is left over after a failure is removed by the other merge, whose tables no list names yet.
     let made = merge_tables(shared, &list, &merge, pacing, retired)?;
     replace(shared, &merge, &made, retired)?;
@@ -274,6 +269,12 @@ fn land_beside(
     shared.maintenance.state.lock().done.compactions += 1;
     shared.maintenance.changed.notify_all();
     Ok(gone.iter().map(|table| table.metadata.file_size).sum())
+}
+
+/// The tables that a merge takes.
+fn tables_of(list: &TableList, merge: &Merge) -> Vec<Table> {
+    let taken = list.tables().filter(|it| merge.tables.contains(&it.id()));
+    taken.cloned().collect()
 }
 
 /// Puts what was made into the list.
@@ -332,6 +333,9 @@ fn merge_tables(
     let mut pace = Pace::new(&shared.dir, shared.next_table_id());
     let mut needed = Needed::by(shared.maintenance.state.lock().oldest_reader);
     let mut turns = Turns::default();
+    // Above a merge of level 0 or 1 nothing can land.
+    let highest = list.levels[..2].iter().flatten();
+    let leaves_room = !highest.flat_map(|run| run.iter()).any(taken);
     for entry in Merger::new(sources(list, taken)) {
         if shared.compacting.stopping.load(Ordering::Relaxed) {
             return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
@@ -341,7 +345,8 @@ fn merge_tables(
         turns.went_on(bytes);
         if let Some(due) = pace.entry(bytes, || shared.next_table_id()) {
             let in_a_hurry = rest(shared, pacing, due);
-            if matches!(pacing, Pacing::Eased { .. }) && turns.may_go_between() {
+            let is_eased = matches!(pacing, Pacing::Eased { .. });
+            if is_eased && leaves_room && turns.may_go_between() {
                 turns.went_between(land_beside(shared, &merge.tables, pacing, retired)?);
             }
             pace.go_on(in_a_hurry);
@@ -412,7 +417,7 @@ mod tests {
             turns.went_on(256);
             large += 256;
             if turns.may_go_between() {
-                let cost = costs.next().unwrap();
+                let cost = costs.next().expect("the costs have no end");
                 turns.went_between(cost);
                 between += cost;
             }

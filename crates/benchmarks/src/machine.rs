@@ -71,6 +71,30 @@ fn parse_busy_seconds(stat: &str) -> f64 {
     busy / TICKS_PER_SECOND
 }
 
+/// Processor seconds that the whole machine was idle or waited for disks, and those that its host gave to others.
+pub fn idle_and_stolen_seconds() -> (f64, f64) {
+    parse_idle_and_stolen(&fs::read_to_string("/proc/stat").unwrap_or_default())
+}
+
+fn parse_idle_and_stolen(stat: &str) -> (f64, f64) {
+    let line = stat.lines().next().unwrap_or_default();
+    let seconds = |index: usize| {
+        let ticks = line.split_ascii_whitespace().nth(index);
+        ticks.and_then(|it| it.parse::<f64>().ok()).unwrap_or(0.0) / TICKS_PER_SECOND
+    };
+    (seconds(4) + seconds(5), seconds(8))
+}
+
+/// Reads that all disks have completed.
+pub fn disk_reads() -> u64 {
+    parse_disk_reads(&fs::read_to_string("/proc/diskstats").unwrap_or_default())
+}
+
+fn parse_disk_reads(diskstats: &str) -> u64 {
+    let reads = |line: &str| line.split_ascii_whitespace().nth(3)?.parse::<u64>().ok();
+    diskstats.lines().filter_map(reads).sum()
+}
+
 /// Flushes that all disks have completed.
 pub fn disk_flushes() -> f64 {
     parse_disk_flushes(&fs::read_to_string("/proc/diskstats").unwrap_or_default())
@@ -141,13 +165,16 @@ mod tests {
         let stat = "cpu  100 10 50 9000 700 5 15 20 99 0\ncpu0 1 2 3";
         assert_eq!(parse_busy_seconds(stat), 2.0);
         assert_eq!(parse_busy_seconds(""), 0.0);
+        assert_eq!(parse_idle_and_stolen(stat), (97.0, 0.2));
+        assert_eq!(parse_idle_and_stolen(""), (0.0, 0.0));
     }
 
     #[test]
-    fn flushes_of_all_disks_are_counted() {
+    fn flushes_and_reads_of_all_disks_are_counted() {
         let diskstats = " 7 0 loop0 1 2 3 4 5 6 7 8 9 10 11\n 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 40 17\n \
                          254 1 vdb 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 2 17\n";
         assert_eq!(parse_disk_flushes(diskstats), 42.0);
+        assert_eq!(parse_disk_reads(diskstats), 3);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Promises: `process` does no I/O and takes no time but the processor's; every waiter is answered exactly once
 //! (applied, refused, or unknown when leadership is lost). Reads are answered only with an index that
-//! consensus confirmed. Proposals of one drain are stepped together, so a batch costs one append per follower.
+//! consensus confirmed. Proposals of one round are stepped together, so a batch costs one append per follower.
 //!
 //! Assumes: the caller carries out [`Outputs`] in the order `install`, `log`, `send_now`, `apply`, and feeds back
 //! `Durable` and `Applied`.
@@ -16,6 +16,7 @@ mod room;
 pub use members::removed_text;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use consensus::{
     Entry, Envelope, Fetch, Input, LogIndex, LogPosition, Message, NodeId, Proposal, ProposalId,
@@ -32,6 +33,7 @@ use crate::events::{
     Waiter,
 };
 use crate::metrics::QueueBytes;
+use crate::rounds::{Hold, Rounds};
 
 pub(crate) use log_retention::LogSizes;
 
@@ -68,6 +70,9 @@ pub(crate) struct Core {
     awaited: Awaited,
     reads: BTreeMap<ReadTicket, ReadDone>,
     next_id: u64,
+    rounds: Rounds,
+    /// Proposals that wait for the next round.
+    held: Vec<Proposal>,
     durable: consensus::PersistPosition,
     /// Reported by the apply thread.
     applied: LogIndex,
@@ -116,6 +121,8 @@ impl Core {
             awaited: Awaited::default(),
             reads: BTreeMap::new(),
             next_id: 1,
+            rounds: Rounds::default(),
+            held: Vec::new(),
             durable: consensus::PersistPosition(0),
             applied: flushed,
             backlog: Backlog::default(),
@@ -170,8 +177,9 @@ impl Core {
         out
     }
 
-    /// Steps everything in `events` plus `ticks` ticks.
-    pub fn process(&mut self, events: &mut Vec<Event>, ticks: u32) -> Outputs {
+    /// Steps everything in `events` plus `ticks` ticks; proposals when it is time for their round, of which
+    /// [`Core::hold`] tells.
+    pub fn process(&mut self, events: &mut Vec<Event>, ticks: u32, now: Duration) -> Outputs {
         let mut out = Outputs::default();
         let mut inputs = Vec::with_capacity(events.len() + ticks as usize);
         let mut staged = None;
@@ -186,13 +194,42 @@ impl Core {
         }
         let effects = self.replica.step_all(inputs);
         self.carry_out(effects, staged, &mut out);
+        self.propose_held(now, &mut out);
         self.drop_waiters_of_a_lost_leadership(ticks, &mut out);
         self.note_changes(ticks, &mut out);
         out
     }
 
+    /// How long proposals that come now are held.
+    pub fn hold(&self, now: Duration) -> Hold {
+        let leads = self.replica.role() == RoleName::Leader;
+        let under_way = leads && self.replica.last().index > self.replica.commit();
+        self.rounds.hold(self.held.len(), under_way, now)
+    }
+
+    /// Whether any are held.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    fn propose_held(&mut self, now: Duration, out: &mut Outputs) {
+        if !self.holds() || !self.hold(now).is_over() {
+            return;
+        }
+        self.rounds.begin(self.held.len(), now);
+        let round = Input::Propose(std::mem::take(&mut self.held));
+        let effects = self.replica.step_all(vec![round]);
+        self.carry_out(effects, None, out);
+    }
+
     /// Answers requests that will not be looked at; for the end of the node.
     pub fn turn_away(&mut self, events: &mut Vec<Event>) -> Vec<Answer> {
+        let mut out = Outputs::default();
+        for held in std::mem::take(&mut self.held) {
+            if let Some(waiter) = self.proposed.remove(&held.id) {
+                answer(waiter, ProposeOutcome::Stopping, &mut out);
+            }
+        }
         let turned_away = events.drain(..).filter_map(|event| -> Option<Answer> {
             match event {
                 Event::Propose { done, .. } => {
@@ -205,7 +242,8 @@ impl Core {
                 _ => None,
             }
         });
-        turned_away.collect()
+        out.answers.extend(turned_away);
+        out.answers
     }
 
     /// Answers everybody who still waits; for the end of the node.
@@ -235,7 +273,7 @@ impl Core {
         out: &mut Outputs,
     ) {
         match event {
-            Event::Propose { payload, done } => self.propose(payload, done, inputs, out),
+            Event::Propose { payload, done } => self.propose(payload, done, out),
             Event::Read { done } => self.read(done, inputs, out),
             Event::Received(envelopes) => {
                 let full = self.backlog.is_full();
@@ -313,7 +351,6 @@ impl Core {
         &mut self,
         payload: consensus::Payload,
         done: crate::events::ProposeDone,
-        inputs: &mut Vec<Input>,
         out: &mut Outputs,
     ) {
         if self.stopping {
@@ -331,11 +368,7 @@ impl Core {
             return;
         }
         let id = self.next_proposal(Waiter::Client(done));
-        let proposal = Proposal { id, payload };
-        match inputs.last_mut() {
-            Some(Input::Propose(batch)) => batch.push(proposal),
-            _ => inputs.push(Input::Propose(vec![proposal])),
-        }
+        self.held.push(Proposal { id, payload });
     }
 
     fn next_proposal(&mut self, waiter: Waiter) -> ProposalId {

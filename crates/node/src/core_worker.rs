@@ -20,6 +20,7 @@ use crate::mailbox::Mailbox;
 use crate::metrics::ReplicationClock;
 use crate::peers::Peers;
 use crate::peers_file::KnownPeers;
+use crate::rounds::Hold;
 use crate::status::{Gauges, NodeStatus, StatusBoard};
 
 /// Ticks made up for at most after the worker was held up; the rest of the lost time is let go.
@@ -121,9 +122,20 @@ impl<C: Clock> CoreWorker<C> {
         }
     }
 
-    /// How long it may sleep if nothing comes in.
-    pub fn until_tick(&self) -> Duration {
-        self.next_tick.saturating_sub(self.clock.monotonic())
+    /// How long it may sleep if nothing comes in, and how many proposals may come in meanwhile.
+    pub fn rest(&self) -> Hold {
+        let now = self.clock.monotonic();
+        let tick = self.next_tick.saturating_sub(now);
+        let hold = self.core.hold(now);
+        let held = self.core.holds();
+        Hold {
+            time: if held || !hold.is_over() {
+                tick.min(hold.time)
+            } else {
+                tick
+            },
+            until_more: hold.until_more,
+        }
     }
 
     /// Works off `events` and the ticks that are due. Returns false when the node has ended: nothing more is to be done.
@@ -196,13 +208,15 @@ impl<C: Clock> CoreWorker<C> {
         {
             let rest = events.split_off(at + 1);
             let staged = events.pop().expect("a staged snapshot was just found");
-            let before = self.core.process(events, 0);
+            let now = self.clock.monotonic();
+            let before = self.core.process(events, 0, now);
             self.carry_out(before);
-            let installed = self.core.process(&mut vec![staged], 0);
+            let installed = self.core.process(&mut vec![staged], 0, now);
             self.carry_out(installed);
             *events = rest;
         }
-        let out = self.core.process(events, ticks);
+        let now = self.clock.monotonic();
+        let out = self.core.process(events, ticks, now);
         self.carry_out(out);
     }
 

@@ -80,7 +80,7 @@ impl Node {
             .parts
             .inboxes
             .core
-            .offer(Event::Propose { payload, done })
+            .offer_patiently(Event::Propose { payload, done })
         {
             done(self.refusal(ProposeOutcome::Overloaded, ProposeOutcome::Stopping));
         }

@@ -44,6 +44,7 @@ mod pins;
 mod recovery;
 mod repair;
 mod replay;
+mod rounds;
 mod small_file;
 mod space;
 mod staging;

@@ -20,6 +20,8 @@ pub struct Mailbox<T> {
 struct State<T> {
     items: Vec<T>,
     reader_sleeps: bool,
+    /// So many items that have time wake a sleeping reader.
+    enough: usize,
     closed: bool,
 }
 
@@ -34,6 +36,7 @@ impl<T> Mailbox<T> {
             state: Mutex::new(State {
                 items: Vec::new(),
                 reader_sleeps: false,
+                enough: 0,
                 closed: false,
             }),
             filled: Condvar::new(),
@@ -43,11 +46,25 @@ impl<T> Mailbox<T> {
 
     /// Puts `item` in unless the inbox is full or closed; gives it back then.
     pub fn offer(&self, item: T) -> Result<(), T> {
+        self.offer_as(item, true)
+    }
+
+    /// [`Mailbox::offer`] of something that has time: a reader that sleeps in [`Mailbox::drain_patiently`] is not woken until
+    /// enough of them wait.
+    pub fn offer_patiently(&self, item: T) -> Result<(), T> {
+        self.offer_as(item, false)
+    }
+
+    fn offer_as(&self, item: T, urgent: bool) -> Result<(), T> {
         let mut state = self.state.lock();
         if state.closed || state.items.len() >= self.capacity {
             return Err(item);
         }
-        self.put(&mut state, item);
+        if urgent || state.items.len() + 1 >= state.enough {
+            self.put(&mut state, item);
+        } else {
+            state.items.push(item);
+        }
         Ok(())
     }
 
@@ -70,9 +87,20 @@ impl<T> Mailbox<T> {
     /// Waits until something is there, the inbox is closed or `timeout` is over, then moves all of it into
     /// `into`. Returns false when the inbox is closed and empty.
     pub fn drain(&self, into: &mut Vec<T>, timeout: Option<Duration>) -> bool {
+        self.drain_patiently(into, timeout, 0)
+    }
+
+    /// [`Mailbox::drain`] that fewer than `enough` items of [`Mailbox::offer_patiently`] do not end.
+    pub fn drain_patiently(
+        &self,
+        into: &mut Vec<T>,
+        timeout: Option<Duration>,
+        enough: usize,
+    ) -> bool {
         let mut state = self.state.lock();
         if state.items.is_empty() && !state.closed {
             state.reader_sleeps = true;
+            state.enough = enough;
             match timeout {
                 Some(limit) => {
                     self.filled.wait_for(&mut state, limit);
@@ -80,6 +108,7 @@ impl<T> Mailbox<T> {
                 None => self.filled.wait(&mut state),
             }
             state.reader_sleeps = false;
+            state.enough = 0;
         }
         into.append(&mut state.items);
         !(state.closed && into.is_empty())
@@ -136,6 +165,32 @@ mod tests {
         items.clear();
         assert!(!mailbox.drain(&mut items, None));
         assert_eq!(mailbox.offer(5), Err(5));
+    }
+
+    #[test]
+    fn a_patient_reader_is_woken_by_enough_of_what_has_time_or_by_anything_else() {
+        for urgent in [false, true] {
+            let mailbox = Arc::new(Mailbox::new(10));
+            let reader = {
+                let mailbox = Arc::clone(&mailbox);
+                std::thread::spawn(move || {
+                    let mut items = Vec::new();
+                    mailbox.drain_patiently(&mut items, Some(Duration::from_secs(3600)), 3);
+                    items
+                })
+            };
+            while !mailbox.state.lock().reader_sleeps {
+                std::thread::yield_now();
+            }
+            assert!(mailbox.offer_patiently(1).is_ok() && mailbox.offer_patiently(2).is_ok());
+            assert!(mailbox.state.lock().reader_sleeps);
+            if urgent {
+                mailbox.push(3);
+            } else {
+                assert!(mailbox.offer_patiently(3).is_ok());
+            }
+            assert_eq!(reader.join().expect("it does not panic"), [1, 2, 3]);
+        }
     }
 
     #[test]

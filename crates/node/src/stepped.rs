@@ -183,7 +183,7 @@ impl<D: Disk, C: Clock> SteppedNode<D, C> {
             return false;
         }
         core.inbox.take(&mut core.items);
-        if core.items.is_empty() && !core.worker.until_tick().is_zero() {
+        if core.items.is_empty() && !core.worker.rest().time.is_zero() {
             return false;
         }
         core.ended = !core.worker.wake(&mut core.items);

@@ -27,7 +27,8 @@ fn run_core<C: Clock>(mut worker: CoreWorker<C>) {
     let mut events = Vec::new();
     worker.begin();
     loop {
-        inbox.drain(&mut events, Some(worker.until_tick()));
+        let rest = worker.rest();
+        inbox.drain_patiently(&mut events, Some(rest.time), rest.until_more);
         if !worker.wake(&mut events) {
             return;
         }

@@ -153,7 +153,47 @@ impl FaultContext {
             {
                 self.io(action, source)
             }
-            other => self.damaged(action, other.to_string()),
+            other => self.damaged(action, plainly(&other)),
         }
+    }
+}
+
+/// What `lsm-tree` found, to go on from "found".
+fn plainly(error: &lsm_tree::Error) -> String {
+    use lsm_tree::Error;
+    match error {
+        Error::Io(source) => source.to_string(),
+        Error::Decompress(_) => "a block that cannot be decompressed".to_owned(),
+        Error::InvalidVersion(version) => {
+            format!("format version {version}, which this program does not read")
+        }
+        Error::Unrecoverable => "files missing, or not what the list of tables says".to_owned(),
+        Error::ChecksumMismatch { .. } => "content that does not match its checksum".to_owned(),
+        Error::InvalidTag((what, tag)) => format!("{what} {tag}, which there is not"),
+        Error::InvalidTrailer => "a block without its end".to_owned(),
+        Error::InvalidHeader(what) => format!("a wrong header ({what})"),
+        Error::Utf8(source) => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_named_without_the_words_of_a_library() {
+        let context = FaultContext::new(Path::new("data/engine"));
+        let checksum = |number| lsm_tree::Checksum::from_raw(number);
+        let error = lsm_tree::Error::ChecksumMismatch {
+            got: checksum(1),
+            expected: checksum(2),
+        };
+        let fault = context.tree("reading a document", error);
+        assert_eq!(
+            fault.to_string(),
+            "storage engine in data/engine is damaged: reading a document found content that does not match its checksum"
+        );
+        assert!(fault.is_damage());
     }
 }

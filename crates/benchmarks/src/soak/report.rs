@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use benchmarks::machine;
+
 use super::samples::{LATE, Sample};
 use super::{Outcome, SoakArgs};
 use crate::slow_spells::SlowSpells;
@@ -19,17 +21,21 @@ const GROWTH_BYTES: f64 = (32 << 20) as f64;
 /// One line for each second: what `--series` writes.
 pub(super) fn series(outcome: &Outcome) -> String {
     let mut text =
-        "second,writes,p50_ms,p99_ms,worst_ms,resident_mib,engine_mib,log_mib\n".to_owned();
+        "second,writes,p50_ms,p99_ms,worst_ms,resident_mib,engine_mib,log_mib,idle_s,stolen_s,disk_reads\n"
+            .to_owned();
     let samples = &outcome.samples;
     for (number, second) in outcome.seconds.seconds.iter().enumerate() {
-        let sample = samples.get(number).or(samples.last());
-        let sample = sample.copied().unwrap_or_default();
+        let at = |number: usize| {
+            let sample = samples.get(number).or(samples.last());
+            sample.copied().unwrap_or_default()
+        };
+        let (sample, next) = (at(number), at(number + 1));
         let latency = &second.latency_us;
         let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "{number},{},{:.3},{:.3},{:.3},{},{},{}",
+            "{number},{},{:.3},{:.3},{:.3},{},{},{},{:.2},{:.2},{}",
             latency.len(),
             quantile(0.5),
             quantile(0.99),
@@ -37,6 +43,9 @@ pub(super) fn series(outcome: &Outcome) -> String {
             sample.resident_bytes >> 20,
             sample.engine_bytes >> 20,
             sample.log_bytes >> 20,
+            next.idle_seconds - sample.idle_seconds,
+            next.stolen_seconds - sample.stolen_seconds,
+            next.disk_reads - sample.disk_reads,
         );
     }
     text
@@ -56,6 +65,7 @@ pub(super) fn print(args: &SoakArgs, outcome: &Outcome) -> bool {
     );
     let (pause, at) = outcome.seconds.longest_pause;
     print_slow_spells(args, outcome);
+    print_use(args, outcome);
     let late_ms = LATE.as_secs_f64() * 1e3;
     let mut reached = goal("p99.9 of writes", quantile(0.999), late_ms, "ms");
     reached &= goal(
@@ -114,6 +124,21 @@ fn print_spells(slow: &SlowSpells, disk_slow: &SlowSpells, time: Duration) {
         "one write and sync of 4 KiB, begun at any time, would have taken longer than {} ms with a probability of {:.3}%",
         LATE.as_millis(),
         disk_slow.beyond(LATE).as_secs_f64() / time.as_secs_f64().max(1.0) * 100.0,
+    );
+}
+
+/// How much of the machine it took: with hardly any processor idle, whatever comes between makes a queue.
+fn print_use(args: &SoakArgs, outcome: &Outcome) {
+    let (Some(first), Some(last)) = (outcome.samples.first(), outcome.samples.last()) else {
+        return;
+    };
+    let time = (args.seconds as f64).max(1.0);
+    let share = |seconds: f64| seconds / time / machine::cores() as f64 * 100.0;
+    println!(
+        "the processors were idle {:.1}% of the time, and {:.1}% of it the host gave to others; {:.0} reads from the disk a second",
+        share(last.idle_seconds - first.idle_seconds),
+        share(last.stolen_seconds - first.stolen_seconds),
+        (last.disk_reads - first.disk_reads) as f64 / time,
     );
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use benchmarks::machine;
 use hdrhistogram::Histogram;
 
 use crate::cluster::Cluster;
@@ -70,7 +71,7 @@ impl Seconds {
 }
 
 /// The members at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Sample {
     /// Of the member that takes most.
     pub resident_bytes: u64,
@@ -78,6 +79,10 @@ pub(super) struct Sample {
     pub log_bytes: u64,
     /// Bytes of the documents there are.
     pub live_bytes: u64,
+    /// Until now, of the whole machine.
+    pub disk_reads: u64,
+    pub idle_seconds: f64,
+    pub stolen_seconds: f64,
 }
 
 impl Sample {
@@ -88,11 +93,15 @@ impl Sample {
                 (0..members).map(|member| directory.join(format!("cstore-{member}/{part}")));
             paths.map(|path| bytes_in(&path)).max().unwrap_or(0)
         };
+        let (idle_seconds, stolen_seconds) = machine::idle_and_stolen_seconds();
         Sample {
             resident_bytes: cluster.resident_bytes().into_iter().max().unwrap_or(0),
             engine_bytes: most("engine"),
             log_bytes: most("wal"),
             live_bytes,
+            disk_reads: machine::disk_reads(),
+            idle_seconds,
+            stolen_seconds,
         }
     }
 }

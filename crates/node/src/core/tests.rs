@@ -17,6 +17,8 @@ use crate::memory::QueueLimits;
 pub(super) const OWN: NodeId = NodeId(1);
 pub(super) const OTHER: NodeId = NodeId(2);
 const MIB: usize = 1 << 20;
+/// So late that no proposal is held.
+pub(super) const LATER: Duration = Duration::MAX;
 
 /// Entries of a mebibyte that fill the queue of the apply thread.
 fn unapplied_max() -> usize {
@@ -57,9 +59,9 @@ pub(super) fn core_with(log_start: u64, membership: Membership) -> Core {
 
 /// Steps, with a disk that is done at once; what the apply thread would get stays with it.
 pub(super) fn step(core: &mut Core, event: Event, ticks: u32) -> Outputs {
-    let mut out = core.process(&mut vec![event], ticks);
+    let mut out = core.process(&mut vec![event], ticks, LATER);
     while let Some(position) = synced(&out) {
-        let more = core.process(&mut vec![Event::Durable(position)], 0);
+        let more = core.process(&mut vec![Event::Durable(position)], 0, LATER);
         out.log = more.log;
         out.send_now.extend(more.send_now);
         out.answers.extend(more.answers);
@@ -103,6 +105,38 @@ pub(super) fn from_other(core: &Core, message: Message) -> Event {
         term: core.replica.term(),
         message,
     }])
+}
+
+#[test]
+fn proposals_wait_for_the_round_under_way_and_are_turned_away_where_it_is_the_last() {
+    let mut core = core(0, &[OWN]);
+    lead(&mut core);
+    let now = Duration::from_secs(1);
+    let outcome = Arc::new(Mutex::new(None));
+    let proposal = || {
+        let told = outcome.clone();
+        let done: ProposeDone = Box::new(move |it| *told.lock().expect("one thread") = Some(it));
+        let payload = Payload::from(vec![0; 10]);
+        Event::Propose { payload, done }
+    };
+    let first = core.process(&mut vec![proposal()], 0, now);
+    let position = synced(&first).expect("a lone proposal goes at once");
+    let more = core.process(&mut vec![proposal(), proposal()], 0, now);
+    assert!(synced(&more).is_none() && core.holds());
+    let next = core.process(&mut vec![Event::Durable(position)], 0, now);
+    assert!(synced(&next).is_some() && !core.holds());
+    let before = core.replica.last();
+    drop(core.process(&mut vec![proposal()], 0, now));
+    for answer in core.turn_away(&mut Vec::new()) {
+        answer();
+    }
+    assert!(matches!(
+        outcome.lock().expect("one thread").take(),
+        Some(ProposeOutcome::Stopping)
+    ));
+    assert_eq!(core.replica.last(), before);
+    // The first is the apply thread's now.
+    assert_eq!(core.abandon().len(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use consensus::{AppendOutcome, LogIndex, Membership, Message};
 
 use super::*;
 use crate::config::{Addresses, FEATURE_LEVEL};
-use crate::core::tests::{OTHER, OWN, core_with, from_other, lead, step};
+use crate::core::tests::{LATER, OTHER, OWN, core_with, from_other, lead, step};
 use crate::events::{ApplyWork, Event, MembershipOutcome};
 
 const THIRD: NodeId = NodeId(3);
@@ -390,7 +390,7 @@ fn an_id_is_told_only_once_it_is_committed() {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let request = fresh(&context(9, "c:1"));
         // The disk has not answered: what is appended is not committed.
-        let out = core.process(&mut vec![Event::Join { request, reply }], 0);
+        let out = core.process(&mut vec![Event::Join { request, reply }], 0, LATER);
         out.answers.into_iter().for_each(|answer| answer());
         answer.try_recv().ok()
     };

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use consensus::{LogIndex, NodeId, Payload};
 
 use super::*;
-use crate::core::tests::{OTHER, OWN, core, from_other, lead, step};
+use crate::core::tests::{LATER, OTHER, OWN, core, from_other, lead, step};
 use crate::events::{Event, ProposeDone};
 
 const THIRD: NodeId = NodeId(3);
@@ -96,7 +96,7 @@ fn a_lone_leader_refuses_while_log_or_engine_has_no_room_and_looks_for_it() {
     // It looks again and again, ever more rarely.
     let mut looks = Vec::new();
     for tick in 0..1_000 {
-        let out = core.process(&mut Vec::new(), 1);
+        let out = core.process(&mut Vec::new(), 1, LATER);
         if out.log.iter().any(|it| matches!(it, LogWork::LookForRoom)) {
             looks.push(tick);
         }

@@ -12,6 +12,9 @@ const SPIN_TIME: Duration = Duration::from_secs(4);
 const SPIN_STEPS: u32 = 20_000;
 /// Units of /proc/stat, as in `cluster::process`.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// Columns of /proc/diskstats.
+const READS: usize = 3;
+const FLUSHES: usize = 18;
 
 /// The machine.
 #[derive(Debug)]
@@ -61,14 +64,8 @@ pub fn busy_seconds() -> f64 {
 }
 
 fn parse_busy_seconds(stat: &str) -> f64 {
-    let line = stat.lines().next().unwrap_or_default();
-    // user nice system idle iowait irq softirq steal; what follows is counted in user already.
-    let ticks = line.split_ascii_whitespace().skip(1).take(8).enumerate();
-    let busy: f64 = ticks
-        .filter(|(index, _)| !matches!(index, 3 | 4))
-        .filter_map(|(_, ticks)| ticks.parse::<f64>().ok())
-        .sum();
-    busy / TICKS_PER_SECOND
+    let [user, nice, system, _, _, irq, softirq, stolen] = processor_seconds(stat);
+    user + nice + system + irq + softirq + stolen
 }
 
 /// Processor seconds that the whole machine was idle or waited for disks, and those that its host gave to others.
@@ -77,33 +74,43 @@ pub fn idle_and_stolen_seconds() -> (f64, f64) {
 }
 
 fn parse_idle_and_stolen(stat: &str) -> (f64, f64) {
+    let [_, _, _, idle, waiting, _, _, stolen] = processor_seconds(stat);
+    (idle + waiting, stolen)
+}
+
+/// User, nice, system, idle, waiting for disks, interrupts, soft interrupts, stolen; what follows is counted in user already.
+fn processor_seconds(stat: &str) -> [f64; 8] {
     let line = stat.lines().next().unwrap_or_default();
-    let seconds = |index: usize| {
-        let ticks = line.split_ascii_whitespace().nth(index);
-        ticks.and_then(|it| it.parse::<f64>().ok()).unwrap_or(0.0) / TICKS_PER_SECOND
-    };
-    (seconds(4) + seconds(5), seconds(8))
+    let mut ticks = line.split_ascii_whitespace().skip(1);
+    std::array::from_fn(|_| {
+        let ticks = ticks.next().and_then(|it| it.parse::<f64>().ok());
+        ticks.unwrap_or(0.0) / TICKS_PER_SECOND
+    })
 }
 
 /// Reads that all disks have completed.
-pub fn disk_reads() -> u64 {
-    parse_disk_reads(&fs::read_to_string("/proc/diskstats").unwrap_or_default())
-}
-
-fn parse_disk_reads(diskstats: &str) -> u64 {
-    let reads = |line: &str| line.split_ascii_whitespace().nth(3)?.parse::<u64>().ok();
-    diskstats.lines().filter_map(reads).sum()
+pub fn disk_reads() -> f64 {
+    sum_of_disks(&diskstats(), READS)
 }
 
 /// Flushes that all disks have completed.
 pub fn disk_flushes() -> f64 {
-    parse_disk_flushes(&fs::read_to_string("/proc/diskstats").unwrap_or_default())
+    sum_of_disks(&diskstats(), FLUSHES)
 }
 
-fn parse_disk_flushes(diskstats: &str) -> f64 {
-    // Major, minor, name, then 15 numbers about reads, writes and discards; kernels before 5.5 end there.
-    let flushes = |line: &str| line.split_ascii_whitespace().nth(18)?.parse::<f64>().ok();
-    diskstats.lines().filter_map(flushes).sum()
+fn diskstats() -> String {
+    fs::read_to_string("/proc/diskstats").unwrap_or_default()
+}
+
+/// Major, minor, name, then 17 numbers about reads, writes, discards and flushes; kernels before 5.5 have no flushes.
+fn sum_of_disks(diskstats: &str, column: usize) -> f64 {
+    let number = |line: &str| {
+        line.split_ascii_whitespace()
+            .nth(column)?
+            .parse::<f64>()
+            .ok()
+    };
+    diskstats.lines().filter_map(number).sum()
 }
 
 fn after(text: &str, name: &str) -> Option<String> {
@@ -173,8 +180,8 @@ mod tests {
     fn flushes_and_reads_of_all_disks_are_counted() {
         let diskstats = " 7 0 loop0 1 2 3 4 5 6 7 8 9 10 11\n 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 40 17\n \
                          254 1 vdb 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 2 17\n";
-        assert_eq!(parse_disk_flushes(diskstats), 42.0);
-        assert_eq!(parse_disk_reads(diskstats), 3);
+        assert_eq!(sum_of_disks(diskstats, FLUSHES), 42.0);
+        assert_eq!(sum_of_disks(diskstats, READS), 3.0);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Core {
     }
 
     /// Steps everything in `events` plus `ticks` ticks; proposals when it is time for their round, of which
-    /// [`Core::hold`] tells.
+    /// [`Core::rest`] tells.
     pub fn process(&mut self, events: &mut Vec<Event>, ticks: u32, now: Duration) -> Outputs {
         let mut out = Outputs::default();
         let mut inputs = Vec::with_capacity(events.len() + ticks as usize);
@@ -200,20 +200,30 @@ impl Core {
         out
     }
 
-    /// How long proposals that come now are held.
-    pub fn hold(&self, now: Duration) -> Hold {
+    fn hold(&self, now: Duration) -> Option<Hold> {
         let leads = self.replica.role() == RoleName::Leader;
         let under_way = leads && self.replica.last().index > self.replica.commit();
         self.rounds.hold(self.held.len(), under_way, now)
     }
 
-    /// Whether any are held.
-    pub fn holds(&self) -> bool {
-        !self.held.is_empty()
+    /// How long to sleep until `tick`, and how many proposals may come in meanwhile: none, where one that comes goes at once.
+    pub fn rest(&self, now: Duration, tick: Duration) -> Hold {
+        let until = |time| Hold {
+            time,
+            until_more: 0,
+        };
+        match self.hold(now) {
+            Some(hold) => Hold {
+                time: hold.time.min(tick),
+                ..hold
+            },
+            None if self.held.is_empty() => until(tick),
+            None => until(Duration::ZERO),
+        }
     }
 
     fn propose_held(&mut self, now: Duration, out: &mut Outputs) {
-        if !self.holds() || !self.hold(now).is_over() {
+        if self.held.is_empty() || self.hold(now).is_some() {
             return;
         }
         self.rounds.begin(self.held.len(), now);

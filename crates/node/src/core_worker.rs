@@ -125,17 +125,7 @@ impl<C: Clock> CoreWorker<C> {
     /// How long it may sleep if nothing comes in, and how many proposals may come in meanwhile.
     pub fn rest(&self) -> Hold {
         let now = self.clock.monotonic();
-        let tick = self.next_tick.saturating_sub(now);
-        let hold = self.core.hold(now);
-        let held = self.core.holds();
-        Hold {
-            time: if held || !hold.is_over() {
-                tick.min(hold.time)
-            } else {
-                tick
-            },
-            until_more: hold.until_more,
-        }
+        self.core.rest(now, self.next_tick.saturating_sub(now))
     }
 
     /// Works off `events` and the ticks that are due. Returns false when the node has ended: nothing more is to be done.

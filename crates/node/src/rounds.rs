@@ -26,24 +26,12 @@ pub(crate) struct Rounds {
     crowd: usize,
 }
 
-/// How long proposals have time.
-#[derive(Debug, PartialEq, Eq)]
+/// What to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub time: Duration,
-    /// So many more end it.
+    /// So many more proposals end it before.
     pub until_more: usize,
-}
-
-impl Hold {
-    /// They go.
-    pub const OVER: Hold = Hold {
-        time: Duration::ZERO,
-        until_more: 0,
-    };
-
-    pub fn is_over(&self) -> bool {
-        self.time.is_zero() || self.until_more == 0
-    }
 }
 
 impl Rounds {
@@ -54,19 +42,18 @@ impl Rounds {
         self.crowd = size.max(self.crowd - self.crowd / FORGETTING);
     }
 
-    /// How long `held` proposals, or the first that comes, are to wait. `under_way`: the round before is not committed.
-    pub fn hold(&self, held: usize, under_way: bool, now: Duration) -> Hold {
-        let (time, until_more) = if under_way {
+    /// What `held` proposals, or the first that comes, are to wait for; `None` when they go. `under_way`: the round before is not
+    /// committed.
+    pub fn hold(&self, held: usize, under_way: bool, now: Duration) -> Option<Hold> {
+        let (apart, until_more) = if under_way {
             (HOLD_MAX, usize::MAX)
         } else if self.size > FEW {
             (INTERVAL, self.crowd.saturating_sub(held))
         } else {
-            return Hold::OVER;
+            return None;
         };
-        Hold {
-            time: self.begun.saturating_add(time).saturating_sub(now),
-            until_more,
-        }
+        let time = self.begun.saturating_add(apart).saturating_sub(now);
+        (!time.is_zero() && until_more > 0).then_some(Hold { time, until_more })
     }
 }
 
@@ -82,7 +69,7 @@ mod tests {
     fn a_lone_writer_waits_for_nobody() {
         let mut rounds = Rounds::default();
         for now in 1..20 {
-            assert_eq!(rounds.hold(0, false, ms(now)), Hold::OVER);
+            assert_eq!(rounds.hold(0, false, ms(now)), None);
             rounds.begin(1, ms(now));
         }
     }
@@ -91,23 +78,30 @@ mod tests {
     fn what_comes_while_a_round_is_under_way_waits_for_its_commit_but_not_for_ever() {
         let mut rounds = Rounds::default();
         rounds.begin(1, ms(100));
-        let hold = rounds.hold(3, true, ms(101));
-        assert!(hold.time == HOLD_MAX - ms(1) && !hold.is_over());
-        assert!(rounds.hold(3, false, ms(101)).is_over());
-        assert!(rounds.hold(3, true, ms(100) + HOLD_MAX).is_over());
+        let hold = rounds.hold(3, true, ms(101)).expect("it is under way");
+        assert_eq!((hold.time, hold.until_more), (HOLD_MAX - ms(1), usize::MAX));
+        assert_eq!(rounds.hold(3, false, ms(101)), None);
+        assert_eq!(rounds.hold(3, true, ms(100) + HOLD_MAX), None);
         // A clock that stands at its end does not overflow.
         rounds.begin(1, Duration::MAX);
-        assert!(rounds.hold(3, true, Duration::MAX).is_over());
+        assert_eq!(rounds.hold(3, true, Duration::MAX), None);
     }
 
     #[test]
     fn where_many_write_rounds_are_apart_unless_all_of_them_wait() {
         let mut rounds = Rounds::default();
         rounds.begin(FEW + 8, ms(10));
-        let hold = rounds.hold(FEW, false, ms(11));
+        let hold = rounds.hold(FEW, false, ms(11)).expect("others may come");
         assert_eq!((hold.time, hold.until_more), (INTERVAL - ms(1), 8));
-        assert!(rounds.hold(FEW + 8, false, ms(11)).is_over());
-        assert!(rounds.hold(1, false, ms(10) + INTERVAL).is_over());
+        assert_eq!(rounds.hold(FEW + 8, false, ms(11)), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_crowd_or_a_commit_once_the_time_is_over() {
+        let mut rounds = Rounds::default();
+        rounds.begin(64, ms(10));
+        assert_eq!(rounds.hold(0, false, ms(10) + INTERVAL), None);
+        assert_eq!(rounds.hold(0, true, ms(10) + HOLD_MAX), None);
     }
 
     #[test]
@@ -115,7 +109,7 @@ mod tests {
         let mut rounds = Rounds::default();
         rounds.begin(256, ms(0));
         let mut now = 0;
-        while rounds.hold(16, false, ms(now)).until_more > 0 {
+        while rounds.hold(16, false, ms(now)).is_some() {
             now += 1;
             rounds.begin(16, ms(now));
         }

@@ -138,7 +138,7 @@ fn print_use(args: &SoakArgs, outcome: &Outcome) {
         "the processors were idle {:.1}% of the time, and {:.1}% of it the host gave to others; {:.0} reads from the disk a second",
         share(last.idle_seconds - first.idle_seconds),
         share(last.stolen_seconds - first.stolen_seconds),
-        (last.disk_reads - first.disk_reads) as f64 / time,
+        (last.disk_reads - first.disk_reads) / time,
     );
 }
 

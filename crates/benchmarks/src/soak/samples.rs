@@ -80,7 +80,8 @@ pub(super) struct Sample {
     /// Bytes of the documents there are.
     pub live_bytes: u64,
     /// Until now, of the whole machine.
-    pub disk_reads: u64,
+    pub disk_reads: f64,
+    /// Idle or waiting for disks.
     pub idle_seconds: f64,
     pub stolen_seconds: f64,
 }

@@ -122,9 +122,9 @@ fn proposals_wait_for_the_round_under_way_and_are_turned_away_where_it_is_the_la
     let first = core.process(&mut vec![proposal()], 0, now);
     let position = synced(&first).expect("a lone proposal goes at once");
     let more = core.process(&mut vec![proposal(), proposal()], 0, now);
-    assert!(synced(&more).is_none() && core.holds());
+    assert!(synced(&more).is_none() && core.held.len() == 2);
     let next = core.process(&mut vec![Event::Durable(position)], 0, now);
-    assert!(synced(&next).is_some() && !core.holds());
+    assert!(synced(&next).is_some() && core.held.is_empty());
     let before = core.replica.last();
     drop(core.process(&mut vec![proposal()], 0, now));
     for answer in core.turn_away(&mut Vec::new()) {
@@ -137,6 +137,29 @@ fn proposals_wait_for_the_round_under_way_and_are_turned_away_where_it_is_the_la
     assert_eq!(core.replica.last(), before);
     // The first is the apply thread's now.
     assert_eq!(core.abandon().len(), 2);
+}
+
+#[test]
+fn a_lone_proposal_after_a_crowd_wakes_the_core() {
+    let mut core = core(0, &[OWN]);
+    lead(&mut core);
+    let proposals = || {
+        let done: ProposeDone = Box::new(drop);
+        let payload = Payload::from(vec![0; 10]);
+        Event::Propose { payload, done }
+    };
+    let mut now = Duration::from_secs(1);
+    let tick = Duration::from_millis(10);
+    let out = core.process(&mut (0..64).map(|_| proposals()).collect(), 0, now);
+    let rest = core.rest(now, tick);
+    assert!(rest.time < tick && rest.until_more > 64, "it is under way");
+    let position = synced(&out).expect("nothing was before them");
+    core.process(&mut vec![Event::Durable(position)], 0, now);
+    let rest = core.rest(now, tick);
+    assert!(rest.time < tick && rest.until_more == 64, "they come back");
+    now += rest.time;
+    let rest = core.rest(now, tick);
+    assert_eq!((rest.time, rest.until_more), (tick, 0));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::events::{
     ApplyWork, BackgroundWork, Event, MembershipOutcome, ProposeOutcome, Staged, Waiter,
 };
 use crate::mailbox::Mailbox;
+use crate::prefetch::LookAhead;
 use crate::replay::Replay;
 
 /// Entries after which waiting reads are let through, so that a long batch does not hold them up.
@@ -48,6 +49,8 @@ pub(crate) struct ApplyWorker<D: Disk> {
     pub waiters: Arc<AppliedWaiters>,
     pub core: Arc<Mailbox<Event>>,
     pub replay: Replay,
+    /// Where helpers look up what entries will need; `None` where there are no threads for it.
+    pub look_ahead: Option<LookAhead>,
 }
 
 /// The worker, its inbox, and whom it tells how it ended.
@@ -93,6 +96,9 @@ impl<D: Disk> ApplyWorker<D> {
     /// Applies everything in `work`.
     pub fn process(&mut self, work: &mut Vec<ApplyWork>) -> Result<(), ExitReason> {
         let mut last = None;
+        if let Some(look_ahead) = &mut self.look_ahead {
+            look_ahead.begin(work);
+        }
         for item in work.drain(..) {
             match item {
                 ApplyWork::Entry { entry, waiter } => {
@@ -100,6 +106,9 @@ impl<D: Disk> ApplyWorker<D> {
                     self.check_format(&entry)?;
                     self.apply(entry, waiter).map_err(Fault::from)?;
                     self.replay.applied(index);
+                    if let Some(look_ahead) = &self.look_ahead {
+                        look_ahead.applied(index);
+                    }
                     if self.machine.wants_rotate() {
                         // Said before the engine can say that it is flushed.
                         self.core.push(Event::Sealed(LogIndex(index)));

@@ -1,7 +1,7 @@
 //! The handle that the program around a node holds: proposals, reads, status, the end.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -151,6 +151,7 @@ impl Node {
             engine: self.parts.reader.read().engine_stats(),
             queues: self.parts.gauges.queues.read(),
             replication: self.parts.gauges.replication.read(),
+            prefetched_keys: self.parts.gauges.prefetched.load(Ordering::Relaxed),
         }
     }
 

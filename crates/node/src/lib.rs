@@ -6,7 +6,8 @@
 //!
 //! Shape: five threads, each with an inbox it drains whole. The core thread steps consensus and touches no disk; the log
 //! thread appends and syncs; the apply thread runs the state machine; the background thread does what may take long; the
-//! segments thread makes files of the log ready, so that the log thread waits for nothing but its own syncs.
+//! segments thread makes files of the log ready, so that the log thread waits for nothing but its own syncs. Beside them,
+//! helpers look up what entries will need that wait to be applied, while applying is seen to wait for a disk (`prefetch`).
 //! Each thread's work is a plain function of its inbox (`core_worker`, `log_worker`, `apply_worker`, `background`); `parts`
 //! builds them, `threads` is the only place that knows threads exist, and [`SteppedNode`] offers the same workers to a
 //! caller who steps them.
@@ -41,6 +42,7 @@ mod parts;
 mod peers;
 mod peers_file;
 mod pins;
+mod prefetch;
 mod recovery;
 mod repair;
 mod replay;

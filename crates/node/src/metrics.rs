@@ -32,6 +32,8 @@ pub struct Metrics {
     pub queues: QueueBytes,
     /// How long entries took to be committed while this member led.
     pub replication: ReplicationMetrics,
+    /// Keys looked up for entries that were waiting to be applied, because applying them waited for a disk.
+    pub prefetched_keys: u64,
 }
 
 /// From the leader's taking an entry into its log until it knows that a majority has it on disk.

@@ -337,6 +337,7 @@ pub(crate) fn build<D: Disk, C: Clock>(
             waiters: waiters.clone(),
             core: inboxes.core.clone(),
             replay,
+            look_ahead: None,
         },
         inbox: inboxes.apply.clone(),
         exit: exit.clone(),

@@ -85,6 +85,7 @@ pub(crate) struct Gauges {
     pub log: LogCounters,
     pub queues: QueueGauges,
     pub replication: ReplicationCounters,
+    pub prefetched: AtomicU64,
 }
 
 impl Gauges {

@@ -15,6 +15,7 @@ use crate::events::{Event, StoragePart};
 use crate::log_worker::RoomTeller;
 use crate::mailbox::Mailbox;
 use crate::parts::Workers;
+use crate::prefetch::{self, LookAhead, Prefetcher};
 
 /// How many times as long as it took the rest after a step of the segments' keeper is.
 const SEGMENTS_REST_RATIO: u32 = 4;
@@ -79,7 +80,7 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
     let Workers {
         core,
         mut log,
-        apply,
+        mut apply,
         mut background,
         archiver,
     } = workers;
@@ -89,6 +90,9 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
     let segments = inboxes.segments.clone();
     let resting = inboxes.segments.clone();
     let mut segments_room = RoomTeller::new(StoragePart::Segments, &inboxes.core);
+    let prefetcher = Arc::new(Prefetcher::new(core.gauges.clone()));
+    apply.worker.look_ahead = Some(LookAhead::new(prefetcher.clone()));
+    let reader = apply.worker.reader.clone();
     let mut threads = vec![
         spawn_worker("log", inboxes.log, core_inbox.clone(), move |work| {
             log.round_beside(work, &segments)
@@ -115,6 +119,11 @@ pub(crate) fn spawn<D: Disk, C: Clock>(
             background.round(work)
         })?,
     ];
+    for number in 0..prefetch::HELPERS {
+        let (prefetcher, reader) = (prefetcher.clone(), reader.clone());
+        let builder = std::thread::Builder::new().name(format!("prefetch-{number}"));
+        threads.push(builder.spawn(move || prefetcher.help(&reader))?);
+    }
     if let Some(archiver) = archiver {
         let builder = std::thread::Builder::new().name("archive".to_owned());
         threads.push(builder.spawn(move || archiver.run())?);

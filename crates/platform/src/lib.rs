@@ -14,7 +14,7 @@ mod disk;
 mod entropy;
 mod resources;
 mod simulated_disk;
-// A system call that no library gives: how long a thread's turns are.
+// System calls that no library gives: how long a thread's turns are, what it had read from a disk.
 #[allow(unsafe_code)]
 mod thread;
 // Another: to write a file's pages without a sync.
@@ -26,5 +26,5 @@ pub use disk::{DirEntry, Disk, DiskFile, OpenOptions, OsDisk, OsFile, OsLock};
 pub use entropy::{Entropy, OsEntropy};
 pub use resources::{FileSystemRoom, file_system_room, open_files_max, raise_open_files_max};
 pub use simulated_disk::{DiskCosts, FlippedByte, SimulatedDisk, SimulatedFile, SimulatedLock};
-pub use thread::{avoid_huge_pages, lower_thread_priority, prefer_short_turns};
+pub use thread::{avoid_huge_pages, bytes_from_disk, lower_thread_priority, prefer_short_turns};
 pub use write_back::write_back;

@@ -9,6 +9,10 @@ const SHORT_TURN_NS: u64 = 300_000;
 #[cfg(target_os = "linux")]
 const ORDINARY_TURN_NS: u64 = 0;
 
+/// What `getrusage` counts in.
+#[cfg(target_os = "linux")]
+const RUSAGE_BLOCK_BYTES: u64 = 512;
+
 /// Asks for short turns on the processor, for the calling thread and those it starts from now on. The kernel (Linux since 6.12)
 /// lets such a thread, when it wakes, take the place of one with longer turns at once, where it would wait for the end of that
 /// turn else: several milliseconds for each thread that merges tables. Its share of the processor stays the same.
@@ -90,6 +94,26 @@ pub fn avoid_huge_pages() -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that had to come from a disk because the calling thread read them, since it started (`getrusage(2)`). Grows by
+/// nothing when a file was in the system's cache; always 0 on systems, and for file systems, that do not count by thread.
+pub fn bytes_from_disk() -> u64 {
+    #[cfg(target_os = "linux")]
+    if let Some(blocks) = blocks_from_disk() {
+        return blocks * RUSAGE_BLOCK_BYTES;
+    }
+    0
+}
+
+#[cfg(target_os = "linux")]
+fn blocks_from_disk() -> Option<u64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the pointer is to memory of a `rusage`, which the kernel fills and keeps nothing of.
+    let outcome = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+    // SAFETY: the call succeeded, so it has filled all of it.
+    let usage = (outcome == 0).then(|| unsafe { usage.assume_init() })?;
+    u64::try_from(usage.ru_inblock).ok()
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -98,6 +122,16 @@ mod tests {
     fn now() -> (i32, u64) {
         let attributes = scheduled().expect("a thread may ask about itself");
         (attributes.sched_nice, attributes.sched_runtime)
+    }
+
+    #[test]
+    fn what_is_in_memory_does_not_come_from_a_disk() {
+        let directory = tempfile::tempdir().expect("there is room for it");
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![7; 1 << 20]).expect("there is room for it");
+        let before = bytes_from_disk();
+        assert_eq!(std::fs::read(&path).expect("it is there").len(), 1 << 20);
+        assert_eq!(bytes_from_disk(), before);
     }
 
     #[test]

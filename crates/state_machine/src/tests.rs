@@ -6,6 +6,7 @@ mod host;
 mod index_build;
 mod kinds;
 mod model;
+mod prefetch;
 mod recovery;
 mod rules;
 mod sessions;

@@ -43,6 +43,12 @@ pub(super) fn render(text: &mut String, server: &Server) {
             log.segments,
         ),
         (
+            "cstore_apply_prefetched_keys_total",
+            "Keys looked up ahead for entries that waited, because applying them waited for a disk.",
+            "counter",
+            metrics.prefetched_keys,
+        ),
+        (
             "cstore_engine_flushes_total",
             "Memtables written to tables.",
             "counter",

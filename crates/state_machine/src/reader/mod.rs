@@ -7,6 +7,7 @@
 mod estimate;
 mod hash;
 mod places;
+mod prefetch;
 mod shared;
 mod snapshot;
 mod verify;
@@ -83,6 +84,21 @@ impl Reader {
     /// Sorted runs of recent writes that the engine has not merged yet.
     pub fn runs_waiting(&self) -> u64 {
         self.shared.engine.runs_waiting()
+    }
+
+    /// Keys of the documents that applying an encoded [`Command`] will look up, as far as it names them; for
+    /// [`Reader::prefetch`].
+    pub fn keys_to_apply(&self, command: &[u8]) -> Vec<Vec<u8>> {
+        prefetch::keys(&self.shared, command)
+    }
+
+    /// Looks a key up, so that what the engine reads for it is in memory when it is looked up again.
+    ///
+    /// # Errors
+    /// The engine's. It has been told to the engine's host as well, as every fault of a read.
+    pub fn prefetch(&self, key: &[u8]) -> Result<(), StorageFault> {
+        let applied = self.applied_index();
+        self.shared.engine.get(key, applied).map(drop)
     }
 
     /// Work that the leader should propose when it has nothing better to do: the next step of an index build, or the

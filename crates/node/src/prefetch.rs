@@ -21,8 +21,9 @@ pub(crate) const HELPERS: usize = 8;
 const KEYS_AT_ONCE: usize = 16;
 /// Entries after which is decided anew whether to look ahead.
 const DECIDE_EVERY: u64 = 256;
-/// Applying waits for a disk when it reads that much of it for an entry, on the average: one block for every 32 entries.
-const BYTES_PER_ENTRY: u64 = 128;
+/// Looking ahead is worth its time when applying reads that much from a disk for an entry, on the average: one block for
+/// every 16 entries.
+const BYTES_PER_ENTRY: u64 = 256;
 
 /// What is to be looked up for the entry at an index.
 struct Job {

@@ -109,7 +109,7 @@ fn what_is_no_command_is_passed_over() {
 #[test]
 fn ahead_is_looked_while_applying_reads_from_a_disk() {
     let mut need = Need::default();
-    for (bytes, expected) in [(0, false), (4096 * 8, true), (4096 * 7, false)] {
+    for (bytes, expected) in [(0, false), (4096 * 16, true), (4096 * 15, false)] {
         need.entries += DECIDE_EVERY - 1;
         assert!(!need.is_due());
         need.entries += 1;

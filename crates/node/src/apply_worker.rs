@@ -106,9 +106,6 @@ impl<D: Disk> ApplyWorker<D> {
                     self.check_format(&entry)?;
                     self.apply(entry, waiter).map_err(Fault::from)?;
                     self.replay.applied(index);
-                    if let Some(look_ahead) = &self.look_ahead {
-                        look_ahead.applied(index);
-                    }
                     if self.machine.wants_rotate() {
                         // Said before the engine can say that it is flushed.
                         self.core.push(Event::Sealed(LogIndex(index)));

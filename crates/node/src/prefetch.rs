@@ -40,8 +40,6 @@ enum What {
 pub(crate) struct Prefetcher {
     queue: Mutex<Queue>,
     filled: Condvar,
-    /// The last entry applied.
-    applied: AtomicU64,
     /// What helpers have had read from a disk since it was last decided.
     bytes_from_disk: AtomicU64,
     gauges: Arc<Gauges>,
@@ -50,7 +48,6 @@ pub(crate) struct Prefetcher {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    sleeping: usize,
     closed: bool,
 }
 
@@ -59,7 +56,6 @@ impl Prefetcher {
         Prefetcher {
             queue: Mutex::default(),
             filled: Condvar::new(),
-            applied: AtomicU64::new(0),
             bytes_from_disk: AtomicU64::new(0),
             gauges,
         }
@@ -80,6 +76,9 @@ impl Prefetcher {
 
     fn look_up(&self, reader: &Reader, job: Job) {
         let index = job.index;
+        if reader.applied_index() >= index {
+            return;
+        }
         let mut keys = match job.what {
             What::Command(payload) => reader.keys_to_apply(&payload),
             What::Keys(keys) => keys,
@@ -90,7 +89,7 @@ impl Prefetcher {
             self.add(chunks.map(What::Keys).map(|what| Job { index, what }));
         }
         for key in &keys {
-            if self.is_applied(index) {
+            if reader.applied_index() >= index {
                 return;
             }
             // The apply thread meets the fault again.
@@ -99,25 +98,15 @@ impl Prefetcher {
         }
     }
 
-    fn is_applied(&self, index: u64) -> bool {
-        index <= self.applied.load(Ordering::Relaxed)
-    }
-
-    /// The next job that is still of use; `None` when the queue is closed.
+    /// The next job; `None` when the queue is closed.
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue.lock();
-        while !queue.closed {
-            match queue.jobs.pop_front() {
-                Some(job) if self.is_applied(job.index) => {}
-                Some(job) => return Some(job),
-                None => {
-                    queue.sleeping += 1;
-                    self.filled.wait(&mut queue);
-                    queue.sleeping -= 1;
-                }
-            }
+        self.filled
+            .wait_while(&mut queue, |queue| queue.jobs.is_empty() && !queue.closed);
+        match queue.closed {
+            true => None,
+            false => queue.jobs.pop_front(),
         }
-        None
     }
 
     fn add(&self, jobs: impl Iterator<Item = Job>) {
@@ -125,8 +114,11 @@ impl Prefetcher {
         let before = queue.jobs.len();
         queue.jobs.extend(jobs);
         let added = queue.jobs.len() - before;
-        for _ in 0..added.min(queue.sleeping) {
-            self.filled.notify_one();
+        drop(queue);
+        // As many as sleep, at most.
+        let mut woken = 0;
+        while woken < added && self.filled.notify_one() {
+            woken += 1;
         }
     }
 
@@ -180,11 +172,6 @@ impl LookAhead {
             ApplyWork::Install { .. } => None,
         });
         self.prefetcher.add(jobs);
-    }
-
-    /// The entry at `index` is applied.
-    pub fn applied(&self, index: u64) {
-        self.prefetcher.applied.store(index, Ordering::Relaxed);
     }
 }
 

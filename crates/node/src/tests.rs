@@ -70,16 +70,26 @@ fn insert_text(id: i32, bytes: usize) -> Vec<u8> {
 }
 
 fn insert_document(document: bson::RawDocumentBuf) -> Vec<u8> {
+    insert_documents([document])
+}
+
+/// One command that inserts all of them.
+pub(crate) fn insert_documents(
+    documents: impl IntoIterator<Item = bson::RawDocumentBuf>,
+) -> Vec<u8> {
+    let statements = (0..)
+        .zip(documents)
+        .map(|(statement_id, document)| Statement {
+            statement_id,
+            operation: Operation::Insert { document },
+        });
     Command::Write(WriteCommand {
         namespace: namespace(),
         session: None,
         ordered: true,
         now_ms: 0,
         terms: Default::default(),
-        statements: vec![Statement {
-            statement_id: 0,
-            operation: Operation::Insert { document },
-        }],
+        statements: statements.collect(),
     })
     .encode()
 }

@@ -2,12 +2,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use consensus::{Entry, LogIndex, Term};
-use state_machine::{Command, Operation, StateMachine, Statement, WriteCommand};
+use state_machine::StateMachine;
 use storage_engine::MemoryEngine;
 
 use super::*;
 use crate::events::Waiter;
-use crate::tests::{PATIENCE, insert, namespace};
+use crate::tests::{PATIENCE, insert, insert_documents};
 
 fn entry(index: u64, command: Vec<u8>) -> ApplyWork {
     ApplyWork::Entry {
@@ -22,41 +22,27 @@ fn entry(index: u64, command: Vec<u8>) -> ApplyWork {
 
 /// Inserts of so many documents in one command.
 fn inserts(count: i32) -> Vec<u8> {
-    let statement = |id| Statement {
-        statement_id: id,
-        operation: Operation::Insert {
-            document: bson::rawdoc! { "_id": id },
-        },
-    };
-    Command::Write(WriteCommand {
-        namespace: namespace(),
-        session: None,
-        ordered: true,
-        now_ms: 0,
-        terms: Default::default(),
-        statements: (0..count).map(statement).collect(),
-    })
-    .encode()
+    insert_documents((0..count).map(|id| bson::rawdoc! { "_id": id }))
 }
 
-/// A machine that has applied the insert of one document, at 1.
-fn machine() -> StateMachine {
+/// A machine that has applied inserts up to this index.
+fn machine(applied: u64) -> StateMachine {
     let engine = Arc::new(MemoryEngine::new());
     let mut machine = StateMachine::open(engine).expect("it is empty");
-    machine
-        .apply(1, 1, &insert(1))
-        .expect("memory has no faults");
+    for index in 1..=applied {
+        let reply = machine.apply(index, 1, &insert(index as i32));
+        reply.expect("memory has no faults");
+    }
     machine
 }
 
 /// Keys that helpers look up for `work`, until they have looked up `enough`.
 fn looked_up(work: &[ApplyWork], applied: u64, enough: u64) -> u64 {
-    let machine = machine();
+    let machine = machine(applied);
     let reader = RwLock::new(machine.reader());
     let gauges = Arc::new(Gauges::default());
     let prefetcher = Arc::new(Prefetcher::new(gauges.clone()));
     let look_ahead = LookAhead::new(prefetcher.clone());
-    look_ahead.applied(applied);
     let count = || gauges.prefetched.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         for _ in 0..2 {
